@@ -1,0 +1,94 @@
+"""The job behind long_task: runs once, can be attached to, tells why it failed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from plugins.action.long_task import Job, LongTaskError
+
+
+def make(tmp_path: Path, script: str) -> Job:
+    job = Job(tmp_path, "build")
+    job.start(["bash", "-c", script], {"COLOUR": "green"}, None)
+    return job
+
+
+def ignore(_line: str) -> None:
+    """Progress nobody looks at."""
+
+
+def await_end(job: Job) -> None:
+    deadline = time.monotonic() + 20
+    while job.is_running():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_success_shows_each_phase(tmp_path: Path) -> None:
+    shown: list[str] = []
+    gate = tmp_path / "gate"
+    job = make(tmp_path, f'echo "phase: unpack $COLOUR"; while [ ! -e {gate} ]; do sleep 0.05; done; echo noise')
+
+    def show(line: str) -> None:
+        shown.append(line)
+        if "unpack" in line:
+            gate.touch()
+
+    job.follow(show, timeout_seconds=20, interval_seconds=15)
+    assert any(line.endswith("build: unpack green") for line in shown)
+    assert shown[-1].endswith("build: done")
+    assert job.return_code() == 0
+
+
+def test_failure_carries_the_last_lines_and_the_status(tmp_path: Path) -> None:
+    job = make(tmp_path, "echo 'phase: compile'; echo no space left >&2; exit 7")
+    with pytest.raises(LongTaskError, match=r"(?s)exit status 7 in phase 'compile'.*no space left"):
+        job.follow(ignore, timeout_seconds=20, interval_seconds=15)
+
+
+def test_a_missing_program_is_named(tmp_path: Path) -> None:
+    job = Job(tmp_path, "build")
+    job.start(["/nonexistent/program"], {}, None)
+    with pytest.raises(LongTaskError, match=r"cannot run /nonexistent/program"):
+        job.follow(ignore, timeout_seconds=20, interval_seconds=15)
+
+
+def test_a_running_job_is_not_started_twice(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    job = make(tmp_path, f"while [ ! -e {gate} ]; do sleep 0.05; done")
+    assert job.is_running()
+    with pytest.raises(LongTaskError, match="running already"):
+        Job(tmp_path, "build").start(["true"], {}, None)
+    gate.touch()
+    await_end(job)
+    Job(tmp_path, "build").start(["true"], {}, None)
+    await_end(job)
+
+
+def test_the_job_survives_the_process_that_started_it(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    wait = f"while [ ! -e {gate} ]; do sleep 0.05; done"
+    code = (
+        "from pathlib import Path; from plugins.action.long_task import Job; "
+        f"Job(Path({str(tmp_path)!r}), 'build').start(['bash', '-c', {wait!r}], {{}}, None)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    job = Job(tmp_path, "build")
+    assert job.is_running()
+    gate.touch()
+    job.follow(ignore, timeout_seconds=20, interval_seconds=15)
+
+
+def test_time_out_leaves_the_job_running(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    job = make(tmp_path, f"while [ ! -e {gate} ]; do sleep 0.05; done")
+    with pytest.raises(LongTaskError, match="goes on in the background"):
+        job.follow(ignore, timeout_seconds=0, interval_seconds=15)
+    assert job.is_running()
+    gate.touch()
+    await_end(job)
