@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from typing import Any
 PHASE_PREFIX = "phase: "
 TAIL_LINES = 30
 POLL_SECONDS = 0.5
+STOP_SECONDS = 20.0
 
 
 class LongTaskError(Exception):
@@ -78,10 +80,8 @@ class Job:
             lock.close()
             raise LongTaskError(f"{self.name} is running already") from error
         (self.home / "rc").unlink(missing_ok=True)
-        description = {"argv": list(argv), "chdir": chdir, "started": time.time()}
-        (self.home / "job.json").write_text(json.dumps(description), encoding="utf-8")
         with lock, self.log.open("wb") as log:
-            subprocess.Popen(  # noqa: S603 the playbook's own command
+            process = subprocess.Popen(
                 [sys.executable, __file__, str(self.home), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -91,6 +91,21 @@ class Job:
                 pass_fds=[lock.fileno()],
                 start_new_session=True,
             )
+            description = {"argv": list(argv), "chdir": chdir, "started": time.time(), "process_group": process.pid}
+            (self.home / "job.json").write_text(json.dumps(description), encoding="utf-8")
+
+    def stop(self) -> bool:
+        """End the job with all its processes; says whether it ran."""
+        if not self.is_running():
+            return False
+        group = int(json.loads((self.home / "job.json").read_text(encoding="utf-8"))["process_group"])
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal_number)
+            deadline = time.monotonic() + STOP_SECONDS
+            while self.is_running() and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+        return True
 
     def started_at(self) -> float:
         """Start of the last run, seconds since the epoch."""
@@ -156,7 +171,7 @@ def _supervise(home: Path, argv: Sequence[str]) -> int:
     lock_fd = int(os.environ.pop("LONG_TASK_LOCK_FD"))
     os.set_inheritable(lock_fd, False)
     try:
-        code = subprocess.run(argv, check=False).returncode  # noqa: S603 the playbook's own command
+        code = subprocess.run(argv, check=False).returncode
     except OSError as error:
         print(f"cannot run {argv[0]}: {error}", flush=True)  # noqa: T201 standard output is the job's log
         code = 127
@@ -182,19 +197,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         _, arguments = self.validate_argument_spec(
             argument_spec={
                 "name": {"type": "str", "required": True},
-                "argv": {"type": "list", "elements": "str", "required": True},
+                "argv": {"type": "list", "elements": "str"},
                 "environment": {"type": "dict", "default": {}},
                 "chdir": {"type": "path"},
-                "state": {"type": "str", "choices": ["started", "finished"], "default": "finished"},
+                "state": {"type": "str", "choices": ["started", "finished", "stopped"], "default": "finished"},
                 "directory": {"type": "path"},
                 "timeout_seconds": {"type": "int", "default": 1800},
                 "interval_seconds": {"type": "int", "default": 15},
-            }
+            },
+            required_if=[("state", "started", ["argv"]), ("state", "finished", ["argv"])],
         )
-        if self._task.check_mode:
-            return {**result, "changed": True, "msg": "would run " + " ".join(arguments["argv"])}
         directory = arguments["directory"] or self._templar.template("{{ smart_classroom_state_dir }}/jobs")
         job = Job(Path(directory).resolve(), arguments["name"])
+        if arguments["state"] == "stopped":
+            return {**result, "changed": job.is_running() if self._task.check_mode else job.stop()}
+        if self._task.check_mode:
+            return {**result, "changed": True, "msg": "would run " + " ".join(arguments["argv"])}
         environment = {key: str(value) for key, value in arguments["environment"].items()}
         try:
             if not job.is_running():

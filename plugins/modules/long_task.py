@@ -17,10 +17,9 @@ options:
     type: str
     required: true
   argv:
-    description: The command.
+    description: The command. Required unless O(state=stopped).
     type: list
     elements: str
-    required: true
   environment:
     description: Variables added to the command's environment.
     type: dict
@@ -29,9 +28,9 @@ options:
     description: Working directory.
     type: path
   state:
-    description: V(started) returns at once, V(finished) waits.
+    description: V(started) returns at once, V(finished) waits, V(stopped) ends a running job.
     type: str
-    choices: [started, finished]
+    choices: [started, finished, stopped]
     default: finished
   directory:
     description: Where jobs are kept. The default is C({{ smart_classroom_state_dir }}/jobs).
@@ -59,9 +58,9 @@ RETURN = r"""
 log:
   description: File with the command's output.
   type: str
-  returned: always
+  returned: when it was started or followed
 stdout_lines:
   description: Last lines of the output.
   type: list
-  returned: always
+  returned: when it was started or followed
 """

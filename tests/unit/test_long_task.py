@@ -92,3 +92,10 @@ def test_time_out_leaves_the_job_running(tmp_path: Path) -> None:
     assert job.is_running()
     gate.touch()
     await_end(job)
+
+
+def test_stop_ends_the_whole_process_group(tmp_path: Path) -> None:
+    job = make(tmp_path, "sleep 600 & sleep 600")
+    assert job.stop()
+    assert not job.is_running()
+    assert not job.stop()
