@@ -1,0 +1,62 @@
+"""Programs on this machine and on the VMs, each with a bounded time."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from classroom_ops.environment import Endpoints
+from classroom_ops.errors import CommandError
+
+SSH_UNREACHABLE = 255
+CONNECT_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a finished program left: its exit code and its two streams as text."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def run(argv: Sequence[str], timeout: float, ok: Sequence[int] = (0,)) -> Output:
+    """Run `argv` without a shell and return what it said.
+
+    Raises:
+        CommandError: the program is missing, ran longer than `timeout` seconds, or its exit code is not in `ok`.
+    """
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
+    except FileNotFoundError:
+        raise CommandError(f"{argv[0]} is not installed on this machine: run make setup") from None
+    except OSError as error:
+        raise CommandError(f"{argv[0]} cannot be started: {error.strerror}") from error
+    except subprocess.TimeoutExpired:
+        raise CommandError(f"{argv[0]} gave no answer within {timeout:.0f} s") from None
+    output = Output(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+    if output.code not in ok:
+        said = (output.stderr.strip() or output.stdout.strip() or "it said nothing").splitlines()[-1]
+        raise CommandError(f"{argv[0]} ended with code {output.code}: {said}")
+    return output
+
+
+def ssh(endpoints: Endpoints, host: str, argv: Sequence[str], timeout: float, ok: Sequence[int] = (0,)) -> Output:
+    """Run `argv` on the VM `host` through the environment's own SSH configuration; it never asks a question.
+
+    Raises:
+        CommandError: the VM cannot be reached, or as for `run`.
+    """
+    connect = max(1, min(CONNECT_SECONDS, int(timeout)))
+    command = ["ssh", "-F", str(endpoints.ssh_config), "-o", "BatchMode=yes", "-o", f"ConnectTimeout={connect}"]
+    output = run([*command, host, "--", shlex.join(argv)], timeout, ok=(*ok, *range(256)))
+    if output.code == SSH_UNREACHABLE:
+        said = (output.stderr.strip() or "ssh said nothing").splitlines()[-1]
+        raise CommandError(f"the VM {host} cannot be reached over SSH: {said}")
+    if output.code not in ok:
+        said = (output.stderr.strip() or output.stdout.strip() or "it said nothing").splitlines()[-1]
+        raise CommandError(f"{argv[0]} on {host} ended with code {output.code}: {said}")
+    return output
