@@ -1,0 +1,1 @@
+"""Recognition of enrolled students in an uploaded video."""

@@ -1,0 +1,105 @@
+"""Faces by dlib: where they are and their encodings, equal to those of face_recognition's default model.
+
+dlib is called directly: importing face_recognition builds its detector (0.4 s) and loads models that are not used here.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+MODEL_NAME = "dlib_face_recognition_resnet_model_v1"
+Image = npt.NDArray[np.uint8]  # height x width x 3, BGR as OpenCV decodes it
+Encoding = npt.NDArray[np.float64]  # 128 numbers
+
+# Written by the image build next to this file; building the detector from its constants takes 0.4 s, loading it 1 ms.
+SAVED_DETECTOR = Path(__file__).parent / "frontal_face_detector.svm"
+
+_DETECTION_WIDTH = 640
+_FINE_DETECTION_WIDTH = 1280
+_SCORE_THRESHOLD = 0.1  # background that looks like a face scores below
+
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Box:
+    """A face in pixels of the full frame."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+@dataclass(frozen=True)
+class _Models:
+    detector: Any
+    landmarks: Any
+    encoder: Any
+
+
+@functools.cache
+def _load() -> _Models:
+    import dlib
+    import face_recognition_models as files
+
+    detector = (
+        dlib.fhog_object_detector(str(SAVED_DETECTOR))
+        if SAVED_DETECTOR.exists()
+        else dlib.get_frontal_face_detector()
+    )
+    return _Models(
+        detector=detector,
+        landmarks=dlib.shape_predictor(files.pose_predictor_five_point_model_location()),
+        encoder=dlib.face_recognition_model_v1(files.face_recognition_model_location()),
+    )
+
+
+def load() -> _Models:
+    """Loads the models, once; several threads may ask."""
+    with _lock:
+        return _load()
+
+
+def find_faces(frame: Image, *, fine: bool = False) -> list[Box]:
+    """Finds faces on a scaled copy of the frame, best first: those of an eighth of its width and more, a sixteenth with `fine`."""
+    height, width = frame.shape[:2]
+    scale = (_FINE_DETECTION_WIDTH if fine else _DETECTION_WIDTH) / max(width, height)
+    if not fine:
+        scale = min(scale, 1.0)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = frame if scale == 1.0 else cv2.resize(frame, size, interpolation=interpolation)
+    gray = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+    boxes, _scores, _detectors = load().detector.run(gray, 0, _SCORE_THRESHOLD)
+    return [
+        Box(
+            left=max(0, round(box.left() / scale)),
+            top=max(0, round(box.top() / scale)),
+            right=min(width, round(box.right() / scale)),
+            bottom=min(height, round(box.bottom() / scale)),
+        )
+        for box in boxes
+    ]
+
+
+def to_rgb(frame: Image) -> Image:
+    """Returns the frame in the order of colours that the models were trained on."""
+    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def encode(rgb: Image, box: Box) -> Encoding:
+    """Returns the 128 numbers of the face in this box of a full RGB frame."""
+    import dlib
+
+    models = load()
+    shape = models.landmarks(rgb, dlib.rectangle(box.left, box.top, box.right, box.bottom))
+    return np.array(models.encoder.compute_face_descriptor(rgb, shape, 1))
