@@ -1,0 +1,65 @@
+# What a person and CI call, by the same names. `make help` lists it.
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+ENVIRONMENT ?= local
+PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONUNBUFFERED = 1
+PLAYBOOK = ansible-playbook -i inventory/$(ENVIRONMENT)
+OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
+
+.PHONY: help setup up verify upload enroll workload status logs down purge lint check test roles-readme
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install the controller's packages into .venv, at the versions of requirements.lock
+	@bin/setup controller
+
+up: setup ## bring the whole system up and prove that a video is answered (safe to run again)
+	@$(PLAYBOOK) site.yml
+
+verify: setup ## ask every part whether it works, and send one video through the pipeline
+	@$(PLAYBOOK) playbooks/verify-pipeline.yml
+
+upload: setup ## VIDEO=clip.mp4 [KEY=name.mp4]: upload a video and print its CSV
+	@$(OPS) upload $(if $(KEY),--key '$(KEY)') '$(VIDEO)'
+
+enroll: setup ## PHOTOS=dir ROSTER=students.csv: teach the system new students
+	@$(PLAYBOOK) playbooks/enroll-students.yml -e "students_photos_dir=$(abspath $(PHOTOS)) students_roster=$(abspath $(ROSTER))"
+
+workload: setup ## [COUNT=100]: upload many videos, compare every answer, plot the latency
+	@$(OPS) workload --count $(or $(COUNT),100)
+
+status: setup ## one screen: what runs, what waits, what is sick
+	@$(OPS) status
+
+logs: setup ## collect the logs of every part in one archive, secrets taken out
+	@$(OPS) logs
+
+down: setup ## remove everything that `make up` made, and prove that nothing is left (the cache stays)
+	@$(PLAYBOOK) playbooks/teardown.yml -e confirm=$(ENVIRONMENT)
+
+purge: setup ## like down, and remove the cached images and files too
+	@$(PLAYBOOK) playbooks/teardown.yml -e confirm=$(ENVIRONMENT) -e control_node_teardown_cache=true
+
+lint: ## yamllint, ansible-lint, ruff, mypy, shellcheck
+	@bin/setup controller dev function
+	yamllint --strict .
+	ansible-lint
+	ruff check .
+	ruff format --check .
+	mypy
+	git ls-files | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck
+
+check: lint ## lint, repository rules and unit tests: under three minutes
+	pytest
+
+test: ## everything: check, each role's scenario, and the whole system up, tested, broken, mended and down
+	@bin/test
+
+roles-readme: setup ## write each role's README.md from its argument spec
+	@python bin/roles-readme
