@@ -1,0 +1,70 @@
+"""Every role speaks the same verbs, and its documentation is true."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
+TYPES: dict[str, type] = {"str": str, "path": str, "bool": bool, "int": int, "float": float, "list": list, "dict": dict}
+
+pytestmark = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+
+
+def load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def documented(role: Path) -> dict[str, dict[str, Any]]:
+    options: dict[str, dict[str, Any]] = {}
+    for specification in load(role / "meta/argument_specs.yml")["argument_specs"].values():
+        options |= specification.get("options") or {}
+    return options
+
+
+def test_has_every_verb_and_a_scenario(role: Path) -> None:
+    for part in ("main", "preflight", "verify", "teardown"):
+        assert (role / "tasks" / f"{part}.yml").is_file(), part
+    assert (role / "molecule/default/converge.yml").is_file()
+    assert (role / "molecule/default/verify.yml").is_file()
+    assert (role / "meta/main.yml").is_file()
+
+
+def test_each_entry_point_has_a_specification(role: Path) -> None:
+    specifications = load(role / "meta/argument_specs.yml")["argument_specs"]
+    assert {"main", "preflight", "verify", "teardown"} <= set(specifications)
+    for name, specification in specifications.items():
+        assert (role / "tasks" / f"{name}.yml").is_file(), name
+        assert specification["short_description"]
+
+
+def test_specification_equals_defaults_in_names_values_and_types(role: Path) -> None:
+    defaults = load(role / "defaults/main.yml") or {}
+    options = documented(role)
+    assert {name: option["default"] for name, option in options.items() if "default" in option} == defaults
+    for name, option in options.items():
+        assert name.startswith(f"{role.name}_"), name
+        assert option["description"], name
+        if "default" in option and "{{" not in str(option["default"]):
+            assert isinstance(option["default"], TYPES[option["type"]]), name
+            assert not (option["type"] == "int" and isinstance(option["default"], bool)), name
+
+
+def test_inventory_sets_only_documented_variables(role: Path) -> None:
+    options = documented(role)
+    for path in ROOT.glob(f"inventory/*/group_vars/all/{role.name}.yml"):
+        for name in load(path) or {}:
+            assert name in options, f"{path.relative_to(ROOT)}: {name}"
+
+
+def test_readme_says_what_the_specification_says(role: Path) -> None:
+    specification = subprocess.run(
+        [sys.executable, ROOT / "bin/roles-readme", "--check"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert f"roles/{role.name}/README.md" not in specification.stderr, "run: make roles-readme"

@@ -1,0 +1,112 @@
+"""Rules of the repository that no linter knows."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTIONS = Path(metadata.distribution("ansible").locate_file("ansible_collections"))  # type: ignore[arg-type]
+
+
+def tracked() -> list[Path]:
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    return [ROOT / name for name in listing.stdout.split("\0") if name]
+
+
+def text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+def locked() -> dict[str, str]:
+    versions = {}
+    for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"([a-z0-9._-]+)(?:\[[^]]*\])?==([^ ]+)", line):
+            versions[match[1]] = match[2]
+    return versions
+
+
+@pytest.mark.parametrize(
+    "collection", yaml.safe_load((ROOT / "requirements.yml").read_text())["collections"], ids=lambda item: item["name"]
+)
+def test_requirements_name_the_versions_that_are_installed(collection: dict[str, str]) -> None:
+    namespace, name = collection["name"].split(".")
+    manifest = yaml.safe_load((COLLECTIONS / namespace / name / "MANIFEST.json").read_text(encoding="utf-8"))
+    assert collection["version"] == manifest["collection_info"]["version"]
+
+
+def test_the_installed_packages_are_the_locked_ones() -> None:
+    wrong = []
+    for name, version in locked().items():
+        try:
+            installed = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # belongs to a group that is not installed here
+        if installed != version:
+            wrong.append(f"{name} {installed}, locked {version}")
+    assert wrong == []
+
+
+def test_every_group_is_in_the_lock() -> None:
+    import tomllib
+
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    names = {re.split(r"[\[<>=]", item)[0].lower().replace("_", "-") for items in groups.values() for item in items}
+    assert names <= {name.replace("_", "-").replace(".", "-") for name in locked()}
+
+
+def test_site_is_imports_only_and_fits_one_screen() -> None:
+    text = (ROOT / "site.yml").read_text(encoding="utf-8")
+    assert all(set(play) == {"name", "ansible.builtin.import_playbook"} for play in yaml.safe_load(text))
+    assert len(text.splitlines()) <= 45
+
+
+@pytest.mark.parametrize("playbook", sorted((ROOT / "playbooks").glob("*.yml")), ids=lambda path: path.name)
+def test_playbooks_begin_with_what_command_and_changes(playbook: Path) -> None:
+    lines = playbook.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "---"
+    assert lines[1].startswith("# ")
+    header = [line for line in lines[1:8] if line.startswith("#")]
+    assert any(line.startswith("# Usage: ansible-playbook") for line in header)
+    assert any(line.startswith("# Changes: ") for line in header)
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*\.yml", playbook.name)
+
+
+def test_no_address_of_a_package_registry_and_no_account() -> None:
+    forbidden = [
+        r"(deb|security)\.debian\.org",
+        r"(files\.)?pythonhosted\.org|pypi\.org",
+        r"registry\.npmjs\.org",
+        r"\b(docker\.io/|ghcr\.io|quay\.io|public\.ecr\.aws)",
+        r"\bAKIA[0-9A-Z]{16}\b",
+        r"arn:aws:[a-z0-9-]+:[a-z0-9-]*:(?!000000000000|123456789012)[0-9]{12}:",
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n[A-Za-z0-9+/=]{20}",
+    ]
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in tracked()
+        if path != Path(__file__)
+        for pattern in forbidden
+        if (match := re.search(pattern, text_of(path)))
+    ]
+    assert found == []
+
+
+def test_scripts_can_be_executed() -> None:
+    scripts = [path for path in tracked() if text_of(path).startswith("#!/usr/bin/env")]
+    assert [str(path.relative_to(ROOT)) for path in scripts if not os.access(path, os.X_OK)] == []
+
+
+def test_a_clone_is_small() -> None:
+    assert sum(path.stat().st_size for path in tracked()) <= 20_000_000
