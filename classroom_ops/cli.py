@@ -1,4 +1,4 @@
-"""Command line: ``python -m classroom_ops [--environment NAME] {upload,workload,status,logs} ...``."""
+"""Command line: ``python -m classroom_ops [--environment NAME] {upload,workload,status,logs,verify} ...``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from classroom_ops import environment, logs, status, upload, workload
+from classroom_ops import environment, logs, status, upload, verify, workload
 from classroom_ops.aws import Aws
 from classroom_ops.console import out, say, size, wants_colour
 from classroom_ops.environment import Endpoints
@@ -45,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
 
     screen = commands.add_parser("status", help="one screen: is every part well?")
     screen.add_argument("--json", action="store_true", help="the same for programs")
+
+    proof = commands.add_parser("verify", help="send one clip through the whole system and compare every trace of it")
+    proof.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
 
     archive = commands.add_parser("logs", help="collect all logs in one archive, without secrets")
     archive.add_argument("--output", metavar="FILE", help="the archive (default: below .state/<environment>/logs/)")
@@ -92,6 +95,12 @@ def _status(endpoints: Endpoints, options: argparse.Namespace) -> int:
     return 0 if status.is_well(parts) else 1
 
 
+def _verify(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    for line in verify.run(Aws(endpoints), options.media):
+        out(line)
+    return 0
+
+
 def _logs(endpoints: Endpoints, options: argparse.Namespace) -> int:
     path, length, missing = logs.make(endpoints, options.output)
     for name in missing:
@@ -101,7 +110,7 @@ def _logs(endpoints: Endpoints, options: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"upload": _upload, "workload": _workload, "status": _status, "logs": _logs}
+_COMMANDS = {"upload": _upload, "workload": _workload, "status": _status, "logs": _logs, "verify": _verify}
 
 
 def _seconds(text: str) -> float:

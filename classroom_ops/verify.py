@@ -1,0 +1,167 @@
+"""``verify``: one video through the whole system, each station's trace compared, and a closing table for the reader."""
+
+from __future__ import annotations
+
+import csv
+import io
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from classroom_ops import answers, stored, upload, workload
+from classroom_ops.answers import Answer, Upload
+from classroom_ops.aws import Aws, AwsFailure, explain
+from classroom_ops.commands import ssh
+from classroom_ops.environment import PROJECT_ROOT, Endpoints
+from classroom_ops.errors import NoAnswerError, OpsError
+
+PREFIX = "verify"
+ON_VM_SECONDS = 60.0
+TICK_SECONDS = 0.5
+SSH_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What one video showed.
+
+    ``seconds`` lie between the end of the upload and the answer; ``rows`` are those of the CSV; ``path`` is the result's
+    CSV on the VM ``host``.
+    """
+
+    clip: str
+    seconds: float
+    rows: tuple[tuple[str, ...], ...]
+    host: str
+    path: str
+
+
+def records(aws: Aws, names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Name, major and year of each student as the table holds them.
+
+    Raises:
+        OpsError: a student has no record.
+    """
+    rows = []
+    for name in names:
+        found = aws.dynamodb.get_item(TableName=aws.endpoints.table, Key={"name": {"S": name}}).get("Item")
+        if not found:
+            raise OpsError(f"{name} is in the CSV but not in the table {aws.endpoints.table}: run make enroll")
+        rows.append((name, *(str(next(iter(found[column].values()))) for column in ("major", "year"))))
+    return tuple(rows)
+
+
+def compare(expected: workload.Expected, answer: Answer, in_table: tuple[tuple[str, ...], ...]) -> None:
+    """Hold the answer against what the clip shows and against the table.
+
+    Raises:
+        OpsError: they differ.
+    """
+    if answer.status != expected.status or sorted(answer.names) != sorted(expected.students):
+        raise OpsError(
+            f"the clip shows {', '.join(expected.students) or 'nobody'} ({expected.status}), but the answer is "
+            f"{', '.join(answer.names) or 'nobody'} ({answer.status}): make enroll loads the students, make logs says why"
+        )
+    if rows_of(answer.csv) != in_table:
+        raise OpsError(f"the CSV says {rows_of(answer.csv)}, the table {in_table}: upload the video again")
+
+
+def rows_of(text: str) -> tuple[tuple[str, ...], ...]:
+    """The rows of a result CSV without its header."""
+    return tuple(tuple(row) for row in list(csv.reader(io.StringIO(text)))[1:])
+
+
+def on_vm(endpoints: Endpoints, sent: Upload, wanted: str, seconds: float = ON_VM_SECONDS) -> stored.Stored:
+    """Wait until a VM holds the result of ``sent`` with the rows of ``wanted``, the CSV in the bucket.
+
+    Raises:
+        NoAnswerError: it did not come in time, or says something else.
+        OpsError: a VM cannot be asked.
+    """
+    deadline = time.monotonic() + seconds
+    while not (files := stored.find(endpoints, sent.key)):
+        if time.monotonic() > deadline:
+            raise NoAnswerError(f"the bucket has the answer, but no VM stored it within {seconds:.0f} s: make status")
+        time.sleep(TICK_SECONDS)
+    path = f"{files[-1].path.removesuffix('.json')}.csv"
+    text = ssh(endpoints, files[-1].host, ["sudo", "-n", "cat", "--", path], SSH_SECONDS).stdout
+    if rows_of(text) != rows_of(wanted):
+        raise NoAnswerError(f"{files[-1].host}:{path} says {text!r}, the bucket {wanted!r}: make logs")
+    return stored.Stored(files[-1].host, path)
+
+
+def prove(aws: Aws, media: Path) -> Proof:
+    """Send the first clip with a recognised student, compare every station's trace, and remove the traces.
+
+    Raises:
+        OpsError: no answer, or one that differs.
+    """
+    clips = workload.read_expected(media)
+    clip, expected = next((clip, one) for clip, one in sorted(clips.items()) if len(one.students) == 1)
+    key = f"{PREFIX}/{secrets.token_hex(4)}/{clip.name}"
+    dead_before = aws.depth(f"{aws.endpoints.input_queue}-dlq").total
+    try:
+        sent = upload.send(aws, clip, key, quiet=True)
+        begin = time.monotonic()
+        answer = upload.await_answer(aws, sent, timeout=120, dead_before=dead_before)
+        seconds = time.monotonic() - begin
+        compare(expected, answer, records(aws, answer.names))
+        result = on_vm(aws.endpoints, sent, answer.csv)
+    finally:
+        remove(aws, key)
+    return Proof(clip.name, seconds, rows_of(answer.csv), result.host, result.path)
+
+
+def remove(aws: Aws, key: str) -> None:
+    """Remove a video and all that was made of it."""
+    keys = answers.result_keys(key)
+    aws.s3.delete_object(Bucket=aws.endpoints.input_bucket, Key=key)
+    for name in (keys.csv, keys.json, keys.frame):
+        aws.s3.delete_object(Bucket=aws.endpoints.output_bucket, Key=name)
+    stored.remove(aws.endpoints, stored.find(aws.endpoints, key))
+
+
+def dead_letters(aws: Aws) -> int:
+    """Messages in the two dead-letter queues."""
+    return sum(aws.depth(name).total for name in aws.endpoints.queues if name.endswith("-dlq"))
+
+
+def lines(endpoints: Endpoints, proof: Proof, dead: int) -> list[str]:
+    """The closing table: what was proved, where everything is, what to type next."""
+    state = endpoints.state_dir.relative_to(PROJECT_ROOT)
+    who = "; ".join(", ".join(row) for row in proof.rows)
+    letters = "both empty" if dead == 0 else f"{dead} messages from before: make status"
+    sections: dict[str, list[tuple[str, str]]] = {
+        "Proved just now": [
+            ("a video was answered", f"{proof.clip} in {proof.seconds:.2f} s: {who}"),
+            ("the row agrees", f"with the record in the table {endpoints.table}"),
+            ("the VM stored it", f"{proof.host}:{proof.path}"),
+            ("dead-letter queues", letters),
+        ],
+        "Where everything is": [
+            ("AWS APIs", endpoints.endpoint_url or f"AWS, region {endpoints.region}"),
+            ("videos, results", f"s3://{endpoints.input_bucket}  ->  s3://{endpoints.output_bucket}"),
+            ("OpenStack", f"OS_CLIENT_CONFIG_FILE={state}/clouds.yaml, cloud {endpoints.cloud}"),
+            ("VM", f"ssh -F {state}/ssh/config {endpoints.pollers[0]}"),
+        ],
+        "Type next": [
+            ("make upload", "VIDEO=tests/media/two-students-720p.mp4"),
+            ("make enroll", "PHOTOS=dir ROSTER=students.csv"),
+            ("make workload", "COUNT=100"),
+            ("make status", "make logs, make down"),
+        ],
+    }
+    text: list[str] = []
+    for title, entries in sections.items():
+        text += [title, *(f"  {left:<22}{right}" for left, right in entries), ""]
+    return text[:-1]
+
+
+def run(aws: Aws, media: Path) -> list[str]:
+    """``prove``, then the closing table."""
+    try:
+        proof = prove(aws, media)
+        return lines(aws.endpoints, proof, dead_letters(aws))
+    except AwsFailure as error:
+        raise OpsError(explain(error, aws.endpoints)) from error
