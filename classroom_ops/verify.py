@@ -26,8 +26,8 @@ SSH_SECONDS = 20.0
 class Proof:
     """What one video showed.
 
-    ``seconds`` lie between the end of the upload and the answer; ``rows`` are those of the CSV; ``path`` is the result's
-    CSV on the VM ``host``.
+    ``seconds`` lie between the end of the upload and the answer; ``rows`` are those of the CSV; ``path`` is the
+    result's CSV on the VM ``host``.
     """
 
     clip: str
@@ -61,7 +61,7 @@ def compare(expected: workload.Expected, answer: Answer, in_table: tuple[tuple[s
     if answer.status != expected.status or sorted(answer.names) != sorted(expected.students):
         raise OpsError(
             f"the clip shows {', '.join(expected.students) or 'nobody'} ({expected.status}), but the answer is "
-            f"{', '.join(answer.names) or 'nobody'} ({answer.status}): make enroll loads the students, make logs says why"
+            f"{', '.join(answer.names) or 'nobody'} ({answer.status}): make enroll loads students, make logs says why"
         )
     if rows_of(answer.csv) != in_table:
         raise OpsError(f"the CSV says {rows_of(answer.csv)}, the table {in_table}: upload the video again")
