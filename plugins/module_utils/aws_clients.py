@@ -1,0 +1,36 @@
+"""boto3 clients for this project's AWS modules: endpoint, region and credentials come from the environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 60
+
+AWS_ERRORS = (BotoCoreError, ClientError)
+
+
+def aws_client(service: str) -> Any:
+    """A client of ``service`` (the name that boto3 uses) with timeouts on every call.
+
+    Raises:
+        BotoCoreError: no region or no such service.
+    """
+    import boto3
+
+    return boto3.client(
+        service,
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            retries={"mode": "standard", "max_attempts": 5},
+        ),
+    )
+
+
+def error_code(error: ClientError) -> str:
+    """The code of an answer that is an error, such as ``ResourceNotFoundException``."""
+    return str(error.response.get("Error", {}).get("Code", ""))
