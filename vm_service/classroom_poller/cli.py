@@ -1,0 +1,42 @@
+"""``classroom-poller run`` is the service, ``classroom-poller status`` shows how it is doing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .config import ConfigError, load_config
+from .logs import configure_logging
+from .status import read_status
+
+DEFAULT_CONFIG = Path("/etc/smart-classroom/poller.toml")
+# sysexits.h EX_CONFIG: the unit does not restart the service after it.
+EXIT_CONFIG = 78
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0 well, 1 not running or unfinished work, 78 settings that cannot be used."""
+    parser = argparse.ArgumentParser(prog="classroom-poller", description=__doc__)
+    parser.add_argument("command", choices=("run", "status"))
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG)
+    options = parser.parse_args(arguments)
+    configure_logging("INFO")
+    try:
+        config = load_config(options.config)
+        if options.command == "status":
+            values = read_status(config.state_file, config.results_dir)
+            sys.stdout.write(json.dumps(values, indent=2) + "\n")
+            return 0 if values["fresh"] else 1
+        configure_logging(config.log_level)
+        # Imported here: the status command must not wait for the AWS library.
+        from .service import run_service
+
+        return 0 if run_service(config, os.environ) else 1
+    except ConfigError as error:
+        logging.getLogger(__name__).critical("%s", error)
+        return EXIT_CONFIG

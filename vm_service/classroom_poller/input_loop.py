@@ -1,0 +1,188 @@
+"""Uploads in, invocations out: takes as many messages as workers are free and hands them to the function."""
+
+from __future__ import annotations
+
+import logging
+import math
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .invocation import Function, InvocationFailedError, NotStartedError
+from .leases import BATCH, LeasedQueue, backoff_seconds
+from .loop import Loop
+from .messages import receive_count, upload_correlation
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+    from .config import Config
+    from .status import Status
+
+LOG = logging.getLogger(__name__)
+_HOLD_LIMIT_SECONDS = 15
+
+
+def split(messages: Sequence[MessageTypeDef], workers: int, batch_size: int) -> list[list[MessageTypeDef]]:
+    """Batches of at most ``batch_size``, evenly over ``workers``.
+
+    A message that comes again goes alone: whatever made its invocation fail must not take its neighbours along to the
+    dead-letter queue.
+    """
+    fresh = [message for message in messages if receive_count(message) == 1]
+    size = max(1, min(batch_size, math.ceil(len(fresh) / workers)))
+    batches = [fresh[start : start + size] for start in range(0, len(fresh), size)]
+    return batches + [[message] for message in messages if receive_count(message) > 1]
+
+
+class InputLoop(Loop):
+    """Receives uploads and invokes the function, ``concurrency`` batches at once.
+
+    Messages are received only when a worker is free, so none waits here while another poller could take it.
+    """
+
+    side = "input"
+
+    def __init__(
+        self, config: Config, messages: LeasedQueue, function: Function, status: Status, stop: threading.Event
+    ) -> None:
+        super().__init__(config, messages, status, stop)
+        self._function = function
+        self._batches: queue.SimpleQueue[list[MessageTypeDef]] = queue.SimpleQueue()
+        self._idle = threading.Condition()
+        self._busy = 0
+        self._workers = [
+            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
+            for number in range(config.concurrency)
+        ]
+
+    def start(self) -> None:
+        """Start receiving and the workers."""
+        super().start()
+        for worker in self._workers:
+            worker.start()
+
+    def step(self) -> None:
+        """Wait for a free worker, receive, and hand out."""
+        with self._idle:
+            if self._busy >= self._config.concurrency:
+                self._idle.wait(1)
+                return
+            free = self._config.concurrency - self._busy
+        messages = self.receive(min(BATCH, free * self._config.batch_size))
+        if self._stop.is_set():
+            # The long poll brought them after the decision to stop.
+            self._messages.give_back(messages, lambda _: 0)
+            return
+        for batch in split(messages, free, self._config.batch_size):
+            with self._idle:
+                self._busy += 1
+            self._batches.put(batch)
+
+    def drain(self, deadline: float) -> bool:
+        """After the stop: give back what no worker has begun, wait for the rest until ``deadline`` (monotonic).
+
+        True when nothing is left running.
+        """
+        while True:
+            try:
+                batch = self._batches.get_nowait()
+            except queue.Empty:
+                break
+            self._messages.give_back(batch, lambda _: 0)
+            self._done()
+        with self._idle:
+            return self._idle.wait_for(lambda: self._busy == 0, timeout=max(0, deadline - time.monotonic()))
+
+    def _done(self) -> None:
+        with self._idle:
+            self._busy -= 1
+            self._idle.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            batch = self._batches.get()
+            self._status.count("in_flight", len(batch))
+            try:
+                self._process(batch)
+            except Exception:
+                LOG.exception("a batch failed for an unforeseen reason; its messages come back by themselves")
+                self._status.count("failures", len(batch))
+            finally:
+                self._status.count("in_flight", -len(batch))
+                self._done()
+
+    def _process(self, batch: list[MessageTypeDef]) -> None:
+        started = time.monotonic()
+        attempt = 0
+        while True:
+            # Whoever lost a lease (the network was cut) leaves the message to its next receiver.
+            batch = [message for message in batch if self._messages.holds(message)]
+            if not batch or (self._stop.is_set() and attempt):
+                self._messages.give_back(batch, lambda _: 0)
+                return
+            try:
+                self._status.count("invoked", len(batch))
+                failed = self._function.invoke(batch)
+            except NotStartedError as error:
+                attempt += 1
+                self._status.problem("function", f"the function cannot be started: {error}")
+                held = time.monotonic() - started
+                log(
+                    "the function cannot be started",
+                    batch,
+                    level=logging.ERROR,
+                    error=str(error),
+                    attempt=attempt,
+                    held_seconds=round(held, 1),
+                )
+                if held < self._config.hold_seconds:
+                    self._stop.wait(backoff_seconds(attempt, 1, _HOLD_LIMIT_SECONDS))
+                    continue
+                self._fail(batch)
+            except InvocationFailedError as error:
+                self._status.problem("function", None)
+                log("an invocation failed", batch, level=logging.ERROR, error=str(error))
+                self._fail(batch)
+            else:
+                self._status.problem("function", None)
+                self._finish(batch, failed, time.monotonic() - started)
+            return
+
+    def _finish(self, batch: list[MessageTypeDef], failed: set[str], seconds: float) -> None:
+        answered = [message for message in batch if message["MessageId"] not in failed]
+        if answered:
+            self._messages.delete(answered)
+            self._status.count("answered", len(answered))
+            log("answered", answered, seconds=round(seconds, 3))
+        rest = [message for message in batch if message["MessageId"] in failed]
+        if rest:
+            log("the function asks for another attempt", rest, level=logging.WARNING, seconds=round(seconds, 3))
+            self._fail(rest)
+
+    def _fail(self, batch: Sequence[MessageTypeDef]) -> None:
+        self._status.count("failures", len(batch))
+        self._messages.give_back(batch, self._pause)
+
+    def _pause(self, count: int) -> int:
+        return backoff_seconds(count, self._config.backoff_base_seconds, self._config.backoff_max_seconds)
+
+
+def log(text: str, batch: Sequence[MessageTypeDef], level: int = logging.INFO, **values: object) -> None:
+    """One line for each message, so that a search for a video finds all that happened to it."""
+    for message in batch:
+        LOG.log(
+            level,
+            text,
+            extra={
+                "fields": {
+                    "correlation": upload_correlation(message),
+                    "message_id": message["MessageId"],
+                    "receive_count": receive_count(message),
+                    "batch": len(batch),
+                    **values,
+                }
+            },
+        )

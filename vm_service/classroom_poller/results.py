@@ -1,0 +1,95 @@
+"""Results on this disk: whole or not there, and the same however often an answer arrives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+
+from .messages import RejectedMessageError, Result, parse_result
+
+# Longest body kept of a rejected message; SQS allows 1 MiB.
+_REJECTED_BYTES = 256 * 1024
+
+
+class Outcome(Enum):
+    """What storing an answer did."""
+
+    STORED = "stored"
+    UNCHANGED = "unchanged"
+
+
+class ResultStore:
+    """Keeps ``<stem>.csv`` and ``<stem>.json`` a video in ``directory``, the last rejected messages in ``rejected``.
+
+    One thread uses it. Every method that writes raises OSError when the disk refuses (full, read-only).
+    """
+
+    def __init__(self, directory: Path, rejected: Path, rejected_limit: int) -> None:
+        self._directory = directory
+        self._rejected = rejected
+        self._limit = rejected_limit
+
+    def open(self) -> None:
+        """Make the directories and remove temporary files that a killed predecessor left."""
+        for directory in (self._directory, self._rejected):
+            directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+            for leftover in directory.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
+
+    def store(self, result: Result) -> Outcome:
+        """Write an answer.
+
+        An answer older than the one on disk changes nothing: a message that comes back late must not undo a newer one.
+        """
+        answer = self._directory / f"{result.file_stem}.json"
+        kept = _processed_at(answer)
+        if kept is not None and kept > result.processed_at:
+            return Outcome.UNCHANGED
+        written = _replace(answer, result.body.encode())
+        # The CSV is looked at even when the JSON is there: a kill may have struck between the two.
+        written = _replace(answer.with_suffix(".csv"), result.csv().encode()) or written
+        return Outcome.STORED if written else Outcome.UNCHANGED
+
+    def sync(self) -> None:
+        """Make the names of all files written so far survive a power cut."""
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def reject(self, message_id: str, body: str) -> None:
+        """Keep a message that is no result for a look; the oldest make room."""
+        _replace(self._rejected / f"{message_id}.txt", body.encode(errors="replace")[:_REJECTED_BYTES])
+        kept = sorted(self._rejected.glob("*.txt"), key=lambda path: path.stat().st_mtime)
+        for old in kept[: max(0, len(kept) - self._limit)]:
+            old.unlink(missing_ok=True)
+
+
+def _processed_at(answer: Path) -> datetime | None:
+    try:
+        return parse_result(answer.read_text(encoding="utf-8")).processed_at
+    except (FileNotFoundError, UnicodeDecodeError, RejectedMessageError):
+        return None
+
+
+def _replace(path: Path, content: bytes) -> bool:
+    """Put ``content`` at ``path`` in one step; False when it is there already."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_bytes() == content:
+            return False
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        # On a full disk even the part that was written is in somebody's way.
+        temporary.unlink(missing_ok=True)
+        raise
+    return True

@@ -1,0 +1,133 @@
+"""The service as a whole: starts the loops, watches over them, and stops them in order."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from .clients import Clients, open_clients
+from .config import Config, ConfigError, queue_arn
+from .input_loop import InputLoop
+from .invocation import Function
+from .leases import LeasedQueue
+from .loop import Loop
+from .notify import Notifier
+from .output_loop import OutputLoop
+from .results import ResultStore
+from .status import TICK_SECONDS, Status
+
+LOG = logging.getLogger(__name__)
+
+# The longest that one round may take with every call in it at its time limit. A loop silent for longer hangs.
+STALL_SECONDS = 150
+
+
+class Service:
+    """Both loops, the renewal of their leases, the status file and the dialogue with systemd."""
+
+    def __init__(self, config: Config, clients: Clients, notifier: Notifier, stop: threading.Event) -> None:
+        self._config = config
+        self._notifier = notifier
+        self._stop = stop
+        self._ended = threading.Event()
+        self.status = Status()
+        self._store = ResultStore(config.results_dir, config.rejected_dir, config.rejected_limit)
+        uploads, answers = (
+            LeasedQueue(clients.receiver, clients.sqs, url, config.visibility_seconds)
+            for url in (config.input_queue_url, config.output_queue_url)
+        )
+        self._queues = (uploads, answers)
+        function = Function(
+            clients.function, config.function_name, queue_arn(config.input_queue_url, config.region), config.region
+        )
+        self._input = InputLoop(config, uploads, function, self.status, stop)
+        self._output = OutputLoop(config, answers, self._store, self.status, stop)
+        self._loops: tuple[Loop, ...] = (self._input, self._output)
+
+    def run(self) -> bool:
+        """Serve until the stop, then drain. False when work was left running at the end of the drain."""
+        self._open_store()
+        for loop in self._loops:
+            loop.start()
+        renewals = [threading.Thread(target=self._renew, args=(queue,), daemon=True) for queue in self._queues]
+        for renewal in renewals:
+            renewal.start()
+        self.status.state("running")
+        self._write_status()
+        self._notifier.ready()
+        LOG.info(
+            "ready", extra={"fields": {"function": self._config.function_name, "concurrency": self._config.concurrency}}
+        )
+        while not self._stop.is_set():
+            self._show_life()
+            self._write_status()
+            self._stop.wait(TICK_SECONDS)
+        return self._drain()
+
+    def _open_store(self) -> None:
+        """A disk that refuses now may take results later; only then are they asked for."""
+        while not self._stop.is_set():
+            try:
+                self._store.open()
+            except OSError as error:
+                LOG.error("the results directory cannot be opened", extra={"fields": {"error": str(error)}})
+                self._show_life()
+                self._stop.wait(5)
+            else:
+                return
+
+    def _drain(self) -> bool:
+        self._notifier.stopping()
+        self.status.state("draining")
+        self._write_status()
+        LOG.info("draining", extra={"fields": {"seconds": self._config.drain_seconds}})
+        deadline = time.monotonic() + self._config.drain_seconds
+        # The receivers first: their last long poll may still bring messages, which go straight back.
+        ended = [loop.join(deadline - time.monotonic()) for loop in self._loops]
+        ended.append(self._input.drain(deadline))
+        self._ended.set()
+        if all(ended):
+            LOG.info("stopped")
+        else:
+            LOG.warning("stopped with work unfinished; its messages come back by themselves")
+        self._write_status()
+        return all(ended)
+
+    def _renew(self, queue: LeasedQueue) -> None:
+        while not self._ended.wait(self._config.visibility_seconds / 3):
+            queue.extend()
+
+    def _show_life(self) -> None:
+        stalled = [loop.side for loop in self._loops if loop.silent_seconds() > STALL_SECONDS]
+        if stalled:
+            LOG.critical("a loop hangs, the watchdog will restart the service", extra={"fields": {"loops": stalled}})
+        else:
+            self._notifier.alive()
+        self._notifier.status(self.status.line())
+
+    def _write_status(self) -> None:
+        try:
+            self.status.write(self._config.state_file)
+        except OSError as error:
+            LOG.warning("the status file cannot be written", extra={"fields": {"error": str(error)}})
+
+
+def run_service(config: Config, environment: Mapping[str, str]) -> bool:
+    """Run until SIGTERM or SIGINT.
+
+    ``environment`` gives CREDENTIALS_DIRECTORY and NOTIFY_SOCKET, as systemd sets them. Raises ConfigError.
+    """
+    directory = environment.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        raise ConfigError(
+            "CREDENTIALS_DIRECTORY is not set: start the service by its unit, which has LoadCredential=aws:..."
+        )
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    clients = open_clients(config, Path(directory) / "aws")
+    return Service(config, clients, Notifier(environment), stop).run()

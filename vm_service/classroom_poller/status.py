@@ -1,0 +1,112 @@
+"""Counters of the running service, kept in a small JSON file that ``classroom-poller status`` reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+
+# The service writes its file this often. A slow machine may be late; after the second time it is not running.
+TICK_SECONDS = 1.0
+FRESH_SECONDS = 15.0
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Status:
+    """Thread-safe counters since the start.
+
+    ``invoked`` messages handed to the function, ``answered`` those it dealt with, ``failures`` those it did not,
+    ``stored`` results written, ``unchanged`` those that were there already, ``rejected`` messages that are no results.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._problems: dict[str, str] = {}
+        self._values: dict[str, Any] = {
+            "version": __version__,
+            "pid": os.getpid(),
+            "started_at": _now(),
+            "state": "starting",
+            "invoked": 0,
+            "answered": 0,
+            "failures": 0,
+            "stored": 0,
+            "unchanged": 0,
+            "rejected": 0,
+            "in_flight": 0,
+            "last_activity": None,
+            "input_polled_at": None,
+            "output_polled_at": None,
+        }
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Add to a counter; anything but ``in_flight`` is an activity."""
+        with self._lock:
+            self._values[name] += amount
+            if amount and name != "in_flight":
+                self._values["last_activity"] = _now()
+
+    def polled(self, side: str) -> None:
+        """The queue of ``side`` (input or output) has answered a receive call."""
+        with self._lock:
+            self._values[f"{side}_polled_at"] = _now()
+
+    def state(self, name: str) -> None:
+        """The service is now ``starting``, ``running`` or ``draining``."""
+        with self._lock:
+            self._values["state"] = name
+
+    def problem(self, source: str, text: str | None) -> None:
+        """What stops ``source`` at present; None when it works again."""
+        with self._lock:
+            if text is None:
+                self._problems.pop(source, None)
+            else:
+                self._problems[source] = text
+
+    def snapshot(self) -> dict[str, Any]:
+        """All values, with the time of the snapshot and present problems by source."""
+        with self._lock:
+            return {**self._values, "problems": dict(self._problems), "written_at": _now()}
+
+    def line(self) -> str:
+        """One line for people."""
+        values = self.snapshot()
+        text = (
+            f"{values['state']}: {values['answered']} videos answered, {values['stored']} results stored, "
+            f"{values['failures']} failures, {values['in_flight']} in flight"
+        )
+        return "; ".join([text, *values["problems"].values()])
+
+    def write(self, path: Path) -> None:
+        """Replace the file at ``path``; raises OSError."""
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(json.dumps(self.snapshot()) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+
+def read_status(path: Path, results_dir: Path) -> dict[str, Any]:
+    """What the service last wrote, plus ``fresh``, ``age_seconds`` and the number of ``results`` on this disk.
+
+    A missing or broken file gives ``fresh`` false and the reason in ``problems``.
+    """
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        age = (datetime.now(UTC) - datetime.fromisoformat(values["written_at"])).total_seconds()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{path} cannot be read ({error}); is the service running? systemctl status classroom-poller"
+        values, age = {"state": "unknown", "problems": {"status": reason}}, None
+    try:
+        results = sum(1 for entry in os.scandir(results_dir) if entry.name.endswith(".json"))
+    except OSError:
+        results = None
+    fresh = age is not None and age <= FRESH_SECONDS
+    return {**values, "fresh": fresh, "age_seconds": None if age is None else round(age, 1), "results": results}
