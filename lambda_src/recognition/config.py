@@ -81,6 +81,8 @@ class Config:
         )
         if problems:
             raise ConfigError(
-                "the function's environment is incomplete: " + "; ".join(problems) + ". Deploy it again with role lambda_function."
+                "the function's environment is incomplete: "
+                + "; ".join(problems)
+                + ". Deploy it again with role lambda_function."
             )
         return config

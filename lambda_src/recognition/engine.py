@@ -52,9 +52,7 @@ def _load() -> _Models:
     import face_recognition_models as files
 
     detector = (
-        dlib.fhog_object_detector(str(SAVED_DETECTOR))
-        if SAVED_DETECTOR.exists()
-        else dlib.get_frontal_face_detector()
+        dlib.fhog_object_detector(str(SAVED_DETECTOR)) if SAVED_DETECTOR.exists() else dlib.get_frontal_face_detector()
     )
     return _Models(
         detector=detector,
@@ -70,7 +68,10 @@ def load() -> _Models:
 
 
 def find_faces(frame: Image, *, fine: bool = False) -> list[Box]:
-    """Finds faces on a scaled copy of the frame, best first: those of an eighth of its width and more, a sixteenth with `fine`."""
+    """Finds faces on a scaled copy of the frame, best first.
+
+    They have to be an eighth of its width or more; a sixteenth with `fine`, which takes four times as long.
+    """
     height, width = frame.shape[:2]
     scale = (_FINE_DETECTION_WIDTH if fine else _DETECTION_WIDTH) / max(width, height)
     if not fine:

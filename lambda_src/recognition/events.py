@@ -15,7 +15,7 @@ class NotAnS3EventError(Exception):
 
 @dataclass(frozen=True)
 class VideoReference:
-    """An object that was created: its key as the teacher wrote it (decoded), etag and version as far as the event says."""
+    """An object that was created: its key as the teacher wrote it, etag and version as far as the event says."""
 
     bucket: str
     key: str

@@ -31,8 +31,8 @@ class GalleryStore:
     def current(self, *, fresh: bool = False) -> Gallery:
         """Returns the gallery; `fresh` asks S3 whether there is a newer one although the time is not up.
 
-        Raises ClientError and BotoCoreError when S3 does not answer. Without a gallery nobody is known; a damaged one is
-        logged and the last good one stays.
+        Raises ClientError and BotoCoreError when S3 does not answer. Without a gallery nobody is known; a damaged one
+        is logged and the last good one stays.
         """
         now = self._clock()
         if not fresh and self._read_at is not None and now - self._read_at < self._ttl:

@@ -40,7 +40,11 @@ class Gallery:
         self.students = [(name, encodings) for name, encodings in students if len(encodings)]
         self.names = [name for name, _ in self.students]
         self._starts = np.cumsum([0] + [len(encodings) for _, encodings in self.students])[:-1]
-        self._matrix = np.concatenate([encodings for _, encodings in self.students]) if self.students else np.empty((0, _DIMENSIONS))
+        self._matrix = (
+            np.concatenate([encodings for _, encodings in self.students])
+            if self.students
+            else np.empty((0, _DIMENSIONS))
+        )
         self.version = hashlib.sha256(_canonical(self._document()).encode()).hexdigest()[:16]
 
     def nearest(self, encoding: Encoding) -> Match | None:
@@ -77,7 +81,10 @@ class Gallery:
 
     def _document(self) -> list[dict[str, Any]]:
         ordered = sorted(self.students, key=lambda student: student[0])
-        return [{"name": name, "encodings": [[round(float(x), _DECIMALS) for x in row] for row in rows]} for name, rows in ordered]
+        return [
+            {"name": name, "encodings": [[round(float(x), _DECIMALS) for x in row] for row in rows]}
+            for name, rows in ordered
+        ]
 
 
 def _canonical(value: object) -> str:

@@ -22,7 +22,7 @@ _FRAMES_WITHOUT_FACES = 4  # so many fine looks without a face are enough to say
 _STRANGER_DISTANCE = 0.6  # farther than this from everybody, a few sightings settle that it is nobody
 _STRANGER_SIGHTINGS = 2
 _SECONDS_PER_LOOK = 5.0  # a longer clip is looked at in more places before it is settled
-_ALIKE = 0.85  # correlation of two small pictures of the same face; different people stay below 0.75
+_ALIKE = 0.65  # correlation of two small pictures of a face: the same one has 0.7 and more, two people 0.5 at most
 
 
 class Status(StrEnum):
@@ -68,7 +68,10 @@ def analyse(path: Path, gallery: Gallery, newest: Callable[[], Gallery], config:
         analysis.status, analysis.reason = Status.UNREADABLE, str(error)
     except (cv2.error, MemoryError, RuntimeError) as error:
         # A damaged file must never end the process; RuntimeError is what dlib raises.
-        analysis.status, analysis.reason = Status.UNREADABLE, f"the picture cannot be processed: {str(error).strip() or type(error).__name__}"
+        analysis.status, analysis.reason = (
+            Status.UNREADABLE,
+            f"the picture cannot be processed: {str(error).strip() or type(error).__name__}",
+        )
     analysis.gallery_version = gallery.version
     if analysis.status is Status.UNREADABLE:
         return analysis
@@ -137,7 +140,7 @@ class Patch:
 
     def shows_the_same(self, other: Patch) -> bool:
         """Tells whether the two look alike, wherever they stand; a face turned or changed has to be encoded again."""
-        alike = cv2.matchTemplate(self.pixels, other.pixels[3:-3, 3:-3], cv2.TM_CCOEFF_NORMED)
+        alike = cv2.matchTemplate(self.pixels, other.pixels[5:-5, 5:-5], cv2.TM_CCOEFF_NORMED)
         return float(alike.max()) >= _ALIKE
 
 

@@ -2,8 +2,8 @@
 
 Usage: .venv/bin/python tests/media/make_media.py [--output DIRECTORY]
 
-A clip shows a photo that is not the enrolled one where there is a second one (else mirrored and re-lit), panned and zoomed
-before a drawn classroom. Everything is seeded: the same PyAV writes the same clips.
+A clip shows a photo that is not the enrolled one where there is a second one (else mirrored and re-lit), panned and
+zoomed before a drawn classroom. Everything is seeded: the same PyAV writes the same clips.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ def scene(width: int, height: int, heads: list[Image], moment: float) -> Image:
     for place, head in enumerate(heads):
         side = round(height * (0.86 + 0.08 * moment)) & ~1
         side = min(side, width // len(heads))
-        resized = cv2.resize(head, (side, side), interpolation=cv2.INTER_AREA if side < head.shape[0] else cv2.INTER_CUBIC)
+        resized = cv2.resize(
+            head, (side, side), interpolation=cv2.INTER_AREA if side < head.shape[0] else cv2.INTER_CUBIC
+        )
         slot = width // len(heads)
         left = place * slot + round((slot - side) * (0.35 + 0.3 * moment))
         top = height - side

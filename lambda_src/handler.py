@@ -1,0 +1,42 @@
+"""Where Lambda enters: makes the service once per container, hands it each event."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from typing import Any
+
+import boto3
+from botocore.config import Config as BotoConfig
+from recognition import engine, logs
+from recognition.config import Config
+from recognition.service import Clients, LambdaContext, Service
+
+_CONNECTION = BotoConfig(
+    connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3}, max_pool_connections=4
+)
+
+
+@functools.cache
+def _service() -> Service:
+    config = Config.from_environment(os.environ)
+    logs.configure(config.log_level)
+    session = boto3.session.Session()
+    return Service(
+        config,
+        Clients(
+            s3=session.client("s3", config=_CONNECTION),
+            sqs=session.client("sqs", config=_CONNECTION),
+            dynamodb=session.client("dynamodb", config=_CONNECTION),
+        ),
+    )
+
+
+# The models load while the runtime starts and the first video is on its way.
+threading.Thread(target=engine.load, daemon=True).start()
+
+
+def face_recognition_handler(event: object, context: LambdaContext) -> dict[str, Any]:
+    """Answers the videos of an SQS event or of an S3 event; see recognition.service.Service.handle."""
+    return _service().handle(event, context)

@@ -1,0 +1,175 @@
+"""Enrolling: photos, roster and pickle become the gallery and the records, or a list of what has to be mended."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from conftest import MEDIA
+from recognition import enroll, pickles
+from recognition.matching import Gallery
+
+ROSTER = "name,id,major,year\nBarack Obama,1,Law,Senior\nJoe Biden,2,History,Junior\n"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A directory with a good photo of each student."""
+    directory = tmp_path / "photos"
+    shutil.copytree(MEDIA / "students", directory)
+    (tmp_path / "roster.csv").write_text(ROSTER)
+    return directory
+
+
+def command(photos: Path, *more: str) -> list[str]:
+    """Returns the arguments for these photos and the roster beside them."""
+    return ["--photos", str(photos), "--roster", str(photos.parent / "roster.csv"), *more]
+
+
+def test_gallery_and_records(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert enroll.main(command(photos)) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["records"] == [
+        {"name": "Barack Obama", "id": "1", "major": "Law", "year": "Senior"},
+        {"name": "Joe Biden", "id": "2", "major": "History", "year": "Junior"},
+    ]
+    assert printed["gallery"]["model"] == "dlib_face_recognition_resnet_model_v1"
+    gallery = Gallery.from_json(json.dumps(printed["gallery"]))
+    assert gallery.names == ["Barack Obama", "Joe Biden"]
+    assert gallery.version == printed["gallery"]["version"]
+
+
+def test_names_of_files_and_folders(photos: Path) -> None:
+    (photos / "Joe Biden.jpg").rename(photos / "joe_biden-2.jpg")
+    (photos / "Barack Obama").mkdir()
+    (photos / "Barack Obama.jpg").rename(photos / "Barack Obama" / "summer.JPG")
+    shutil.copy(MEDIA / "sources" / "obama3.jpg", photos / "Barack Obama" / "office.jpg")
+    (photos / "notes.txt").write_text("not a photo")
+    gallery, _ = enroll.enroll(photos, photos.parent / "roster.csv")
+    assert {name: len(rows) for name, rows in gallery.students} == {"Barack Obama": 2, "Joe Biden": 1}
+
+
+def test_the_longest_name_wins(photos: Path) -> None:
+    (photos.parent / "roster.csv").write_text(ROSTER + "Joe Biden Junior,3,Art,Freshman\n")
+    shutil.copy(photos / "Joe Biden.jpg", photos / "Joe Biden Junior 1.jpg")
+    gallery, _ = enroll.enroll(photos, photos.parent / "roster.csv")
+    assert gallery.names == ["Barack Obama", "Joe Biden", "Joe Biden Junior"]
+
+
+def test_everything_wrong_is_reported_at_once_by_name(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos.parent / "roster.csv").write_text(ROSTER + "Ada Lovelace,3,Mathematics,Senior\nJoe Biden,4,Law,Senior\n")
+    two = np.hstack(
+        [cv2.resize(np.asarray(cv2.imread(str(path))), (640, 640)) for path in sorted(photos.glob("*.jpg"))]
+    )
+    cv2.imwrite(str(photos / "Barack Obama with Joe.jpg"), two)
+    cv2.imwrite(str(photos / "Joe Biden 2.png"), np.full((300, 300, 3), 128, np.uint8))
+    (photos / "Joe Biden 3.jpg").write_bytes(b"not a picture")
+    shutil.copy(photos / "Joe Biden.jpg", photos / "Somebody.jpg")
+    assert enroll.main(command(photos)) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert sorted(line.split(": ")[1] for line in output.err.splitlines()) == [
+        "Ada Lovelace",
+        "Barack Obama with Joe.jpg",
+        "Joe Biden 2.png",
+        "Joe Biden 3.jpg",
+        "Somebody.jpg",
+        "roster.csv, line 5",
+    ]
+    assert "2 faces were found" in output.err
+    assert "no face was found" in output.err
+
+
+@pytest.mark.parametrize("text", ["", "name,id\nA,1\n", "\xff\xfe"])
+def test_a_roster_that_is_none(photos: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos.parent / "roster.csv").write_bytes(text.encode("latin1"))
+    assert enroll.main(command(photos)) == 1
+    assert "roster.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_the_course_projects_pickle(protocol: int, kind: Any) -> None:
+    encodings = [np.random.default_rng(seed).normal(size=128).astype(kind) for seed in (1, 2)]
+    data = pickle.dumps({"name": ["Ada", "Grace"], "encoding": encodings}, protocol=protocol)
+    pairs = pickles.read_encodings(data)
+    assert [name for name, _ in pairs] == ["Ada", "Grace"]
+    assert all(np.array_equal(ours, theirs) for (_, ours), theirs in zip(pairs, encodings, strict=True))
+
+
+def test_a_pickle_written_by_an_older_numpy() -> None:
+    data = pickle.dumps({"name": ["Ada"], "encoding": [np.ones(128)]}, protocol=2)
+    assert b"numpy._core" in data
+    assert pickles.read_encodings(data.replace(b"numpy._core", b"numpy.core"))[0][1].sum() == 128
+
+
+def test_the_pickle_is_enrolled(photos: Path) -> None:
+    (photos / "Joe Biden.jpg").unlink()
+    file = photos.parent / "encoding"
+    file.write_bytes(pickle.dumps({"name": ["Joe Biden"], "encoding": [np.ones(128)]}))
+    gallery, _ = enroll.enroll(photos, photos.parent / "roster.csv", file)
+    assert gallery.names == ["Barack Obama", "Joe Biden"]
+
+
+class Malicious:
+    """Writes a file when it is unpickled in the ordinary way."""
+
+    def __init__(self, target: Path, call: str) -> None:
+        self.target, self.call = target, call
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Returns the call that unpickling would make."""
+        if self.call == "system":
+            import os
+
+            return os.system, (f"touch {self.target}",)
+        if self.call == "eval":
+            return eval, (f"open({str(self.target)!r}, 'w')",)
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("call", ["system", "eval", "method"])
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_nothing_in_a_malicious_pickle_is_executed(
+    photos: Path, call: str, protocol: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = photos.parent / "trace"
+    bad = pickle.dumps({"name": ["A"], "encoding": [Malicious(trace, call)]}, protocol=protocol)
+    pickle.loads(bad)  # noqa: S301 - proves that it would run
+    assert trace.exists(), "the pickle of this test is harmless"
+    trace.unlink()
+    (photos.parent / "encoding").write_bytes(bad)
+    assert enroll.main(command(photos, "--pickle", str(photos.parent / "encoding"))) == 1
+    assert not trace.exists()
+    assert "wants to run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {"name": ["A"]},
+        {"name": ["A"], "encoding": []},
+        {"name": ["A"], "encoding": [[1.0] * 128]},
+        {"name": ["A"], "encoding": [np.ones(64)]},
+        {"name": ["A"], "encoding": [np.ones(128, dtype=np.int64)]},
+        {"name": ["A"], "encoding": [np.array([object()] * 128)]},
+        {"name": ["A"], "encoding": [np.full(128, np.nan)]},
+        {"name": [b"A"], "encoding": [np.ones(128)]},
+    ],
+)
+def test_other_pickles_are_refused(content: object) -> None:
+    with pytest.raises(pickles.PickleError):
+        pickles.read_encodings(pickle.dumps(content))
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage", b"\x80\x04.", pickle.dumps({"name": [], "encoding": []})[:-3]])
+def test_damaged_pickles_are_refused(data: bytes) -> None:
+    with pytest.raises(pickles.PickleError):
+        pickles.read_encodings(data)

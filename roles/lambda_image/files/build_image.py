@@ -1,0 +1,423 @@
+#!/usr/bin/env python3
+"""Builds the function's image from Debian packages and wheels; pulls no image and runs nothing foreign.
+
+Usage: build_image.py tag|build --project DIRECTORY --cache DIRECTORY [--repository NAME] [--label KEY=VALUE ...]
+
+`tag` prints the image's name. It ends in a hash of everything that goes in, so the same content has the same name.
+`build` makes the image when the container engine has none of that name; lines `phase: ...` on standard output say how
+far it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import fcntl
+import hashlib
+import os
+import platform
+import py_compile
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+DEBIAN_RELEASE = "bookworm"  # its Python is 3.11, as in the Containerfile and in requirements.lock
+DEBIAN_PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "dash")
+WHEELS_ONLY = ("numpy", "dlib-bin", "opencv-python-headless", "pillow", "awslambdaric", "simplejson")
+
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+_UV_PLATFORMS = {"amd64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
+_EMULATORS = {"amd64": "x86_64", "arm64": "arm64"}
+
+# What the function never loads. Paths below the root of Debian's files and of the Python packages.
+_BASE_SURPLUS = (
+    "dev/*",
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/lintian",
+    "usr/share/info",
+    "usr/share/bug",
+    "usr/share/perl5",
+    "usr/bin/dpkg*",
+    "usr/bin/update-alternatives",
+    "usr/sbin/*",
+    "usr/lib/dpkg",
+    "usr/lib/python3.11/ensurepip",
+    "usr/lib/python3.11/idlelib",
+    "usr/lib/python3.11/lib2to3",
+    "usr/lib/python3.11/pydoc_data",
+    "usr/lib/python3.11/test",
+    "usr/lib/python3.11/turtle.py",
+    "usr/lib/python3.11/tkinter",
+    "usr/lib/*/gconv",
+    "usr/lib/*/perl*",
+    "var/cache/*",
+    "var/log/*",
+    "var/lib/apt",
+    "var/lib/dpkg/info",
+    "etc/apt",
+)
+_SITE_SURPLUS = (
+    "bin",
+    "**/*.pyi",
+    "**/__pycache__",
+    "**/tests",
+    "boto3/examples",
+    "cv2/data",
+    "face_recognition_models",
+    "numpy/f2py",
+    "numpy/_core/include",
+    "numpy/_core/lib",
+    "numpy/random/lib",
+    "PIL/_avif*",
+    "PIL/_imagingcms*",
+    "PIL/_imagingft*",
+    "PIL/_imagingtk*",
+    "PIL/_webp*",
+    "pillow.libs/libavif*",
+    "pillow.libs/libfreetype*",
+    "pillow.libs/libharfbuzz*",
+    "pillow.libs/libbrotli*",
+    "pillow.libs/liblcms2*",
+    "pillow.libs/libpng*",
+    "pillow.libs/libwebpdemux*",
+    "pillow.libs/libwebpmux*",
+)
+_AWS_SERVICES = {"dynamodb", "s3", "sqs"}
+_MODELS = (
+    "dlib_face_recognition_resnet_model_v1.dat",
+    "mmod_human_face_detector.dat",
+    "shape_predictor_5_face_landmarks.dat",
+)
+
+_SMOKE_TEST = """
+import face_recognition, cv2, handler, numpy
+from recognition import engine
+assert engine.SAVED_DETECTOR.exists(), "the saved detector is missing"
+engine.load()
+picture = numpy.zeros((240, 320, 3), numpy.uint8)
+box = engine.Box(100, 60, 200, 160)
+ours = engine.encode(picture, box)
+theirs = face_recognition.face_encodings(picture, [(box.top, box.right, box.bottom, box.left)])[0]
+assert abs(ours - theirs).max() < 1e-6, "the encodings differ from face_recognition's"
+assert engine.find_faces(picture) == []
+assert "FFMPEG" in cv2.getBuildInformation()
+"""
+
+
+class BuildError(Exception):
+    """A step failed; the message says which one, and what mends it."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """Where things are, and for which architecture (Debian's name) the image is."""
+
+    project: Path
+    cache: Path
+    repository: str
+    architecture: str
+    labels: tuple[str, ...]
+
+    @property
+    def sources(self) -> Path:
+        """The function's code."""
+        return self.project / "lambda_src"
+
+    def application_files(self) -> list[Path]:
+        """Returns the files of lambda_src that go into the image, sorted."""
+        kept = [self.sources / "handler.py", self.sources / "entry.sh", self.sources / "Containerfile"]
+        for package in ("recognition", "models_shim"):
+            kept.extend(self.sources.joinpath(package).rglob("*.py"))
+        return sorted(kept)
+
+    def content_hash(self) -> str:
+        """Returns 16 hexadecimal digits over everything that goes into the image."""
+        digest = hashlib.sha256()
+        for part in (self.architecture, self.packages_hash()):
+            digest.update(part.encode() + b"\0")
+        for path in self.application_files():
+            digest.update(str(path.relative_to(self.project)).encode() + b"\0" + path.read_bytes() + b"\0")
+        return digest.hexdigest()[:16]
+
+    def packages_hash(self) -> str:
+        """Returns the same over what is not our code: packages, versions and how they are put together."""
+        groups = tomllib.loads((self.project / "pyproject.toml").read_text())["dependency-groups"]
+        digest = hashlib.sha256()
+        parts = [DEBIAN_RELEASE, *DEBIAN_PACKAGES, *groups["function"], *groups["function-local"]]
+        digest.update("\0".join(parts).encode())
+        digest.update((self.project / "requirements.lock").read_bytes())
+        digest.update(Path(__file__).read_bytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def image(self) -> str:
+        """The image's name."""
+        return f"{self.repository}:{self.content_hash()}"
+
+
+def phase(text: str) -> None:
+    """Tells whoever waits what is being done."""
+    sys.stdout.write(f"phase: {text}\n")
+    sys.stdout.flush()
+
+
+def run(what: str, command: Sequence[str], mend: str, **options: object) -> str:
+    """Runs a command and returns its output. Raises BuildError with the end of what it said."""
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=900, **options)  # type: ignore[call-overload]
+    except FileNotFoundError as error:
+        raise BuildError(f"{what}: {command[0]} is not installed. {mend}") from error
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(f"{what}: {command[0]} took longer than 15 minutes. {mend}") from error
+    if done.returncode:
+        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+        raise BuildError(f"{what}: {command[0]} failed with {done.returncode}:\n{said}\n{mend}")
+    return str(done.stdout)
+
+
+def exists(image: str) -> bool:
+    """Tells whether the container engine has this image. Raises BuildError when the engine does not answer."""
+    listed = run(
+        "looking for the image",
+        ["docker", "image", "ls", "--quiet", image],
+        "Is the container engine running? Role control_node starts it.",
+    )
+    return bool(listed.strip())
+
+
+def remove(root: Path, patterns: Iterable[str]) -> None:
+    """Deletes what fits the patterns below root."""
+    for pattern in patterns:
+        for path in list(root.glob(pattern)):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def compile_all(root: Path, seen_as: str) -> None:
+    """Compiles the Python files below root to bytecode that is not checked against them at start."""
+    compileall.compile_dir(
+        root,
+        quiet=2,
+        stripdir=str(root),
+        prependdir=seen_as,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        workers=os.cpu_count() or 1,
+    )
+
+
+def apt_sources() -> list[str]:
+    """Returns the lines of this machine's own apt configuration that lead to Debian's packages."""
+    listed = run(
+        "reading apt's configuration",
+        [
+            "apt-get",
+            "indextargets",
+            "--format",
+            "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)",
+            "Created-By: Packages",
+        ],
+        "Run: apt-get update",
+    )
+    rows = {tuple(line.split("|")) for line in listed.splitlines()}
+    wanted = {DEBIAN_RELEASE, f"{DEBIAN_RELEASE}-updates", f"{DEBIAN_RELEASE}-security"}
+    lines = sorted(
+        f"deb {uri} {release} {component}"
+        for uri, release, component, origin in rows
+        if origin == "Debian" and release in wanted and component == "main"
+    )
+    if not lines:
+        raise BuildError(f"apt knows no packages of Debian {DEBIAN_RELEASE}. Run: apt-get update")
+    return lines
+
+
+def apt_options() -> list[str]:
+    """Returns how this machine's apt reaches its sources (proxies, retries) as options of mmdebstrap."""
+    dumped = run("reading apt's configuration", ["apt-config", "dump"], "Is this machine a Debian?")
+    kept = ("Acquire::http", "Acquire::Retries", "Acquire::ForceIPv4")
+    return [f"--aptopt={line}" for line in dumped.splitlines() if line.startswith(kept) and not line.endswith('"";')]
+
+
+def make_base(build: Build, target: Path) -> None:
+    """Extracts Debian's packages into target; no maintainer script runs, so any architecture does."""
+    command = [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=extract",
+        "--skip=check/qemu",
+        f"--architectures={build.architecture}",
+        f"--include={','.join(DEBIAN_PACKAGES)}",
+        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+        "--format=directory",
+        *apt_options(),
+        DEBIAN_RELEASE,
+        str(target),
+        *apt_sources(),
+    ]
+    run("extracting Debian's packages", command, "Is apt's network reachable? Role control_node installs mmdebstrap.")
+    remove(target, _BASE_SURPLUS)
+    (target / "usr/bin/python3").symlink_to("python3.11")
+    (target / "usr/bin/sh").unlink(missing_ok=True)
+    (target / "usr/bin/sh").symlink_to("dash")
+    (target / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
+    (target / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
+    for name in ("tmp", "proc", "sys", "root"):
+        (target / name).mkdir(exist_ok=True)
+    (target / "tmp").chmod(0o1777)
+    target.chmod(0o755)
+    compile_all(target / "usr/lib/python3.11", "/usr/lib/python3.11")
+
+
+def install(build: Build, target: Path, *arguments: str) -> None:
+    """Puts wheels of the locked versions for the image's architecture into target."""
+    uv = Path(sys.executable).with_name("uv")
+    lock = str(build.project / "requirements.lock")
+    command = [str(uv), "pip", "install", "--quiet", "--target", str(target), "--python", sys.executable]
+    command += ["--constraint", lock, "--build-constraints", lock, "--python-version", "3.11"]
+    command += ["--python-platform", _UV_PLATFORMS[build.architecture], "--link-mode", "copy", *arguments]
+    run("installing the wheels", command, "Is the package index reachable? Run: make setup", cwd=build.project)
+
+
+def make_site(build: Build, target: Path, workspace: Path) -> None:
+    """Puts the Python packages into target, without what the function never loads."""
+    staged = workspace / "staged"
+    only = [option for name in WHEELS_ONLY for option in ("--only-binary", name)]
+    install(build, staged, "--group", f"{build.project / 'pyproject.toml'}:function", *only)
+    models = target / "face_recognition_models" / "models"
+    models.mkdir(parents=True)
+    for name in _MODELS:
+        shutil.move(staged / "face_recognition_models" / "models" / name, models / name)
+    remove(staged, _SITE_SURPLUS)
+    for service in (staged / "botocore" / "data").iterdir():
+        if service.is_dir() and service.name not in _AWS_SERVICES:
+            shutil.rmtree(service)
+    shutil.copytree(staged, target, dirs_exist_ok=True)
+    compile_all(target, "/usr/local/lib/python3.11/dist-packages")
+
+
+def make_runtime(build: Build, target: Path, workspace: Path) -> None:
+    """Puts the emulator of Lambda's runtime interface into target; it comes inside a wheel."""
+    staged = workspace / "emulator"
+    install(build, staged, "--no-deps", "aws-sam-cli")
+    destination = target / "usr/local/bin/aws-lambda-rie"
+    destination.parent.mkdir(parents=True)
+    shutil.copy(staged / "samcli/local/rapid" / f"aws-lambda-rie-{_EMULATORS[build.architecture]}", destination)
+    destination.chmod(0o755)
+
+
+def make_application(build: Build, target: Path, site: Path) -> None:
+    """Puts our code into target, with the detector saved by the very dlib that will load it."""
+    home = target / "home/app"
+    for path in build.application_files():
+        relative = path.relative_to(build.sources)
+        if relative.name in ("entry.sh", "Containerfile"):
+            continue
+        if relative.parts[0] == "models_shim":
+            destination = target / "usr/local/lib/python3.11/dist-packages" / relative.relative_to("models_shim")
+        else:
+            destination = home / relative
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, destination)
+    shutil.copyfile(build.sources / "entry.sh", target / "entry.sh")
+    (target / "entry.sh").chmod(0o755)
+    detector = home / "recognition" / "frontal_face_detector.svm"
+    program = "import sys, dlib; dlib.get_frontal_face_detector().save(sys.argv[1])"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
+    mend = "Build on a machine of the image's architecture."
+    run("saving the face detector", [sys.executable, "-c", program, str(detector)], mend, env=environment)
+    compile_all(home, "/home/app")
+    compile_all(target / "usr/local/lib/python3.11/dist-packages", "/usr/local/lib/python3.11/dist-packages")
+
+
+def cached(build: Build, kind: str, key: str) -> Path:
+    """Returns where a finished part is kept."""
+    return build.cache / f"{kind}-{build.architecture}-{key}"
+
+
+def packages(build: Build) -> Path:
+    """Returns a directory with base, runtime and site; makes it when the cache has none."""
+    finished = cached(build, "packages", build.packages_hash())
+    if finished.is_dir():
+        return finished
+    with tempfile.TemporaryDirectory(dir=build.cache, prefix="building-") as name:
+        workspace, result = Path(name), Path(name) / "result"
+        result.mkdir()
+        phase("extracting Debian's packages")
+        make_base(build, result / "base")
+        phase("collecting the Python packages")
+        make_site(build, result / "site", workspace)
+        phase("collecting the runtime interface emulator")
+        make_runtime(build, result / "runtime", workspace)
+        for old in build.cache.glob(f"packages-{build.architecture}-*"):
+            shutil.rmtree(old)
+        result.rename(finished)
+    return finished
+
+
+def make_image(build: Build) -> None:
+    """Builds the image and names it once it has proved that it starts."""
+    parts = packages(build)
+    candidate = f"{build.image}-candidate"
+    with tempfile.TemporaryDirectory(dir=build.cache, prefix="context-") as name:
+        context = Path(name)
+        phase("assembling the image")
+        for part in ("base", "runtime", "site"):
+            shutil.copytree(parts / part, context / part, symlinks=True, copy_function=os.link)
+        make_application(build, context / "app", parts / "site")
+        shutil.copyfile(build.sources / "Containerfile", context / "Containerfile")
+        labels = [option for label in build.labels for option in ("--label", label)]
+        command = ["docker", "build", "--quiet", "--network", "none", "--file", str(context / "Containerfile")]
+        command += ["--tag", candidate, *labels, str(context)]
+        environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
+        run("assembling the image", command, "Is the disk full? Run: docker system df", env=environment)
+    try:
+        phase("proving that the image starts")
+        command = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "/usr/bin/python3"]
+        command += [option for label in build.labels for option in ("--label", label)]
+        run("proving that the image starts", [*command, candidate, "-c", _SMOKE_TEST], "See the error above.")
+        run("naming the image", ["docker", "tag", candidate, build.image], "Run: docker info")
+    finally:
+        run("removing the candidate", ["docker", "rmi", candidate], "Run: docker info")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    parser = argparse.ArgumentParser(description="Builds the function's image.")
+    parser.add_argument("action", choices=("tag", "build"))
+    parser.add_argument("--project", type=Path, required=True, help="the repository")
+    parser.add_argument("--cache", type=Path, required=True, help="directory for what a later build can use again")
+    parser.add_argument("--repository", default="smart-classroom/function", help="name of the image without its tag")
+    parser.add_argument("--label", action="append", default=[], help="label of the image, KEY=VALUE")
+    options = parser.parse_args(arguments)
+    try:
+        machine = platform.machine()
+        if machine not in _MACHINES:
+            raise BuildError(f"there is no Lambda for {machine}; x86_64 and aarch64 are possible")
+        project = options.project.resolve()
+        build = Build(project, options.cache.resolve(), options.repository, _MACHINES[machine], tuple(options.label))
+        if options.action == "tag":
+            sys.stdout.write(build.image + "\n")
+            return 0
+        build.cache.mkdir(parents=True, exist_ok=True)
+        with (build.cache / "lock").open("w") as lock:
+            phase("waiting for another build")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not exists(build.image):
+                make_image(build)
+            phase(f"{build.image} is there")
+    except BuildError as error:
+        sys.stderr.write(f"build_image: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
