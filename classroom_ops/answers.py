@@ -14,6 +14,7 @@ from classroom_ops.errors import OpsError
 
 STATUSES = ("recognized", "unknown", "no_face", "unreadable")
 SUFFIX = ".mp4"
+GALLERY_FOLDER = ".gallery"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ PROBE_SECONDS = 7.0
 _CALL_SECONDS = 4.0
 _LOW_DISK_SHARE = 0.05
 _LOW_MEMORY_SHARE = 0.05
+_COUNTERS = ("answered", "stored", "failures", "in_flight", "rejected", "results")
 LAMBDA_LABEL = "ministack=lambda"
 
 
@@ -260,17 +261,22 @@ def read_poller(host: str, active: str, status: str, disk: str, memory: str) -> 
         counters = json.loads(status)
     except ValueError:
         counters = None
+    state, mend = State.OK, None
     if isinstance(counters, dict):
         data["status"] = counters
-        facts += [f"{key.replace('_', ' ')} {_short(value)}" for key, value in _flat(counters)][:8]
-    state, mend = State.OK, None
+        facts += [f"{counters[key]} {key.replace('_', ' ')}" for key in _COUNTERS if counters.get(key) is not None]
+        facts.append(f"last activity {str(counters.get('last_activity') or 'none')[:19].replace('T', ' ')}")
+        problems = counters.get("problems")
+        if isinstance(problems, dict) and problems:
+            state, mend = State.WARN, "make logs; the poller goes on by itself when the cause is gone"
+            facts += [str(problem) for problem in problems.values()]
     numbers = disk.split()
     if len(numbers) == 2 and all(number.isdigit() for number in numbers):
         available, total = int(numbers[0]), int(numbers[1])
         data["disk_available_bytes"] = available
         facts.append(f"disk {size(available)} free")
         if available < total * _LOW_DISK_SHARE:
-            state, mend = State.WARN, f"make room below {title.split()[-1]}'s results; the poller goes on by itself"
+            state, mend = State.WARN, f"make room on {host}; the poller goes on by itself"
     kilobytes = memory.split()[1:2]
     if kilobytes and kilobytes[0].isdigit():
         data["memory_available_bytes"] = int(kilobytes[0]) * 1024
@@ -278,23 +284,6 @@ def read_poller(host: str, active: str, status: str, disk: str, memory: str) -> 
     if not data["active"]:
         state, mend = State.DOWN, "make up"
     return Part(title, state, ", ".join(facts), mend, data)
-
-
-def _flat(counters: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Scalars of a status document, one level of nesting opened."""
-    pairs: list[tuple[str, Any]] = []
-    for key, value in counters.items():
-        if isinstance(value, Mapping):
-            pairs += [(inner, one) for inner, one in value.items() if not isinstance(one, Mapping | list)]
-        elif not isinstance(value, list) and value is not None:
-            pairs.append((key, value))
-    return pairs
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.2f}"
-    return str(value)[:40]
 
 
 def machine(state_dir: Path) -> Part:

@@ -68,6 +68,8 @@ def check_key(key: str | None, video: Path) -> str:
         raise UsageError(
             f"the key {chosen!r} would never be answered: only names that end in .mp4 are; give KEY=name.mp4"
         )
+    if chosen.startswith(f"{answers.GALLERY_FOLDER}/"):
+        raise UsageError(f"the key {chosen!r} cannot be used: {answers.GALLERY_FOLDER}/ is where the encodings are")
     if chosen.startswith("/") or len(chosen.encode(errors="replace")) > _MAX_KEY_BYTES:
         raise UsageError(f"the key {chosen[:60]!r} cannot be used: no leading slash, at most {_MAX_KEY_BYTES} bytes")
     try:
@@ -199,10 +201,10 @@ def _on_vm(aws: Aws, sent: Upload) -> str:
     deadline = time.monotonic() + ON_VM_SECONDS
     try:
         while True:
-            files = stored.find(aws.endpoints, sent.key)
-            named = [one for one in files if sent.etag in one.path] or files
-            if named:
-                return f"{named[-1].host}:{named[-1].path.removesuffix('.json')}.csv, beside it .json"
+            # The poller keeps the answers to earlier videos under this key, each named by its ETag.
+            files = [one for one in stored.find(aws.endpoints, sent.key) if sent.etag in one.path]
+            if files:
+                return f"{files[0].host}:{files[0].path.removesuffix('.json')}.csv, beside it .json"
             if time.monotonic() > deadline:
                 return f"not stored there within {ON_VM_SECONDS:.0f} s: make status"
             time.sleep(SLOW_TICK_SECONDS)

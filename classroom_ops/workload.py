@@ -26,7 +26,7 @@ from classroom_ops.stored import Stored
 
 MEDIA = PROJECT_ROOT / "tests" / "media"
 PREFIX = "workload"
-TICK_SECONDS = 0.25
+TICK_SECONDS = 0.5
 REPORT_SECONDS = 5.0
 UPLOADERS = 4
 READERS = 8
@@ -52,6 +52,7 @@ class Clip:
     expected: Expected
     uploaded_at: float | None = None
     seen_at: float | None = None
+    written_at: float | None = None
     answer: Answer | None = None
     fault: str | None = None
 
@@ -59,17 +60,17 @@ class Clip:
     def latency(self) -> float | None:
         """Seconds from the end of the upload to the answer.
 
-        The function's own time of the answer where it gives one, for looking at the bucket costs up to a tick; never
-        later than the moment the CSV was seen, and never before the upload, should the two clocks differ.
+        Looking at the bucket costs up to a tick, so the CSV's own time counts where the bucket tells more than whole
+        seconds, else the time of the answer that the function gives; neither when it contradicts what was seen
+        because two clocks differ.
         """
         if self.uploaded_at is None or self.seen_at is None:
             return None
-        seen = self.seen_at - self.uploaded_at
-        processed = self.answer.processed_at if self.answer else None
-        if processed is None:
-            return max(0.0, seen)
-        exact = processed.timestamp() - self.uploaded_at
-        return exact if 0 < exact < seen else max(0.0, seen)
+        processed = self.answer.processed_at.timestamp() if self.answer and self.answer.processed_at else None
+        for exact in (self.written_at, processed):
+            if exact is not None and self.uploaded_at < exact < self.seen_at:
+                return exact - self.uploaded_at
+        return max(0.0, self.seen_at - self.uploaded_at)
 
     @property
     def verdict(self) -> str:
@@ -239,12 +240,13 @@ def _watch(aws: Aws, run: Run, uploading: Callable[[], bool]) -> None:
             failures += 1
             if failures == 1:
                 say(f"the bucket cannot be listed just now ({type(error).__name__}), trying on")
-            present = []
+            present = {}
         now = time.time()
-        for key in present:
+        for key, modified in present.items():
             clip = by_csv.pop(key, None)
             if clip is not None:
                 clip.seen_at = now
+                clip.written_at = modified.timestamp() if modified.microsecond else None
         if not busy and deadline is None:
             deadline = time.monotonic() + run.timeout
         waited_for = [clip for clip in by_csv.values() if clip.fault is None]
@@ -310,9 +312,10 @@ def clean(aws: Aws, run: Run) -> None:
         say(f"the results of this run stay on the VM: {error}")
 
 
-def _listed(aws: Aws, bucket: str, prefix: str) -> list[str]:
+def _listed(aws: Aws, bucket: str, prefix: str) -> dict[str, datetime]:
+    """Keys below `prefix` and when each was written."""
     pages = aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    return [one["Key"] for page in pages for one in page.get("Contents", [])]
+    return {one["Key"]: one["LastModified"] for page in pages for one in page.get("Contents", [])}
 
 
 def document(run: Run, environment: str) -> dict[str, Any]:

@@ -137,14 +137,16 @@ def test_everything_away_is_still_one_screen_in_time(
     assert len(screen.splitlines()) < 50
 
 
-STATUS = json.dumps({"received": 7, "stored": 7, "last_activity": "2026-11-23T21:00:00Z", "queues": {"errors": 0}})
+COUNTERS = {"state": "running", "answered": 7, "stored": 6, "last_activity": "2026-11-23T21:00:00Z", "problems": {}}
+STATUS = json.dumps(COUNTERS)
+SICK = json.dumps(COUNTERS | {"problems": {"disk": "the disk is full"}})
 DISK, MEMORY = "900000000 1000000000", "MemAvailable:     200000 kB"
 
 
 def test_poller_shows_counters_disk_and_memory() -> None:
     part = status.read_poller("vm", "active", STATUS, DISK, MEMORY)
     assert part.state is State.OK
-    assert "received 7, stored 7, last activity 2026-11-23T21:00:00Z, errors 0" in part.facts
+    assert "7 answered, 6 stored, last activity 2026-11-23 21:00:00" in part.facts
     assert "disk 900.0 MB free, memory 204.8 MB free" in part.facts
 
 
@@ -155,6 +157,7 @@ def test_poller_shows_counters_disk_and_memory() -> None:
         (("failed", "", "", ""), State.DOWN),
         (("", "", "", ""), State.DOWN),
         (("active", "not json", "nonsense", "nonsense"), State.OK),
+        (("active", SICK, DISK, MEMORY), State.WARN),
         (("active", STATUS, "1000 1000000000", MEMORY), State.WARN),
     ],
 )

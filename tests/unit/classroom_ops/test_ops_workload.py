@@ -202,6 +202,8 @@ def test_latency_is_the_functions_own_time_where_it_makes_sense() -> None:
         time = datetime.fromtimestamp(processed, UTC)
         clip.answer = Answer("no_face", (), "name,major,year\r\n", None, None, time)
         assert clip.latency == expected
+    clip.written_at = 1001.75
+    assert clip.latency == 1.75
 
 
 def test_percentiles_are_measured_values() -> None:
