@@ -1,0 +1,72 @@
+"""The operator's commands on the running stack, as a person types them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from classroom_ops.environment import PROJECT_ROOT
+from classroom_ops.redaction import known_secrets
+from tests.stack.running_stack import MEDIA, Stack
+
+
+def command(*arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run one of the commands."""
+    return subprocess.run(
+        [sys.executable, "-m", "classroom_ops", *arguments],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+def test_upload_prints_the_csv_alone(stack: Stack) -> None:
+    batch = stack.batch()
+    name = "two-students-720p.mp4"
+    # Twice under one key: the second answer is not the first.
+    for _ in range(2):
+        done = command("upload", str(MEDIA / name), "--key", f"{batch.prefix}{name}")
+        assert done.returncode == 0, done.stderr
+        rows = list(csv.DictReader(io.StringIO(done.stdout)))
+        assert sorted(row["name"] for row in rows) == ["Barack Obama", "Joe Biden"]
+        assert "status    recognized" in done.stderr
+        assert f"{stack.vm}:{stack.endpoints.results_dir}/" in done.stderr
+    stack.upload(batch, name, MEDIA / name, stack.known[name])
+    stack.expect_all_answered_once(batch, 60)
+
+
+def test_status_is_one_screen_in_time(stack: Stack, tell: Callable[[str], None]) -> None:
+    start = time.monotonic()
+    done = command("status")
+    seconds = time.monotonic() - start
+    tell(f"status {seconds:.1f} s")
+    assert done.returncode == 0, done.stdout
+    assert seconds < 10
+    assert len(done.stdout.splitlines()) <= 24
+    document = json.loads(command("status", "--json").stdout)
+    assert document["well"] is True
+
+
+def test_logs_hold_every_part_and_no_secret(stack: Stack, tmp_path: Path, tell: Callable[[str], None]) -> None:
+    done = command("logs", "--output", str(tmp_path / "logs.tar.gz"))
+    assert done.returncode == 0, done.stderr
+    assert "not collected" not in done.stderr
+    secrets = known_secrets(stack.endpoints.state_dir)
+    assert secrets, "the environment has secrets"
+    with tarfile.open(tmp_path / "logs.tar.gz") as archive:
+        for member in archive.getmembers():
+            stream = archive.extractfile(member)
+            assert stream is not None
+            text = stream.read().decode()
+            assert not [secret for secret in secrets if secret in text], member.name
+            assert "PRIVATE KEY" not in text
+    tell(f"logs {(tmp_path / 'logs.tar.gz').stat().st_size / 1e6:.1f} MB")
