@@ -1,0 +1,301 @@
+#!/usr/bin/python
+"""Ansible module: SSH to servers with host keys that were learned through the cloud's API."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nova_ssh_access
+short_description: Make an SSH configuration for servers, with verified host keys
+description:
+  - Reads each server's host keys from its console log, which the guest writes and the cloud's API shows, so that the
+    first connection is checked like all that follow. Then waits until a login works.
+  - Writes C(config) and C(known_hosts) into O(directory). A server that was replaced gets the keys of its successor.
+options:
+  clouds_file:
+    description: The C(clouds.yaml) that describes the cloud.
+    type: path
+    required: true
+  cloud:
+    description: Name of the cloud in it.
+    type: str
+    required: true
+  names:
+    description: Names of the servers; each is its own alias.
+    type: list
+    elements: str
+    required: true
+  user:
+    description: User of the login.
+    type: str
+    required: true
+  directory:
+    description: Directory of the configuration, which holds the private key O(key_file).
+    type: path
+    required: true
+  key_file:
+    description: Name of the private key in the directory.
+    type: str
+    default: id_ed25519
+  proxy_jump:
+    description: Host to go through, as C(ProxyJump) takes it, where floating IPs cannot be reached directly.
+    type: str
+    default: ''
+  timeout_seconds:
+    description: How long each server may take to answer.
+    type: int
+    default: 300
+author: Smart Classroom
+"""
+
+EXAMPLES = r"""
+- name: Wait until the servers answer
+  nova_ssh_access:
+    clouds_file: .state/local/clouds.yaml
+    cloud: smart-classroom
+    names: [classroom-poller-1]
+    user: classroom
+    directory: .state/local/ssh
+"""
+
+RETURN = r"""
+addresses:
+  description: Floating IP of each server, by name.
+  type: dict
+  returned: always
+seconds:
+  description: How long each server took to answer.
+  type: dict
+  returned: outside check mode
+"""
+
+import base64
+import binascii
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+try:
+    from ansible.module_utils.nova_cloud import CLOUD_ARGUMENTS, CloudError, cloud_errors, connect, wait_for
+except ImportError:  # outside Ansible, as in the unit tests
+    from plugins.module_utils.nova_cloud import CLOUD_ARGUMENTS, CloudError, cloud_errors, connect, wait_for
+
+KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
+KEY = re.compile(r"\b(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) ([A-Za-z0-9+/]+={0,2})")
+LOGIN_TIMEOUT_SECONDS = 20
+CONSOLE_TAIL_LINES = 15
+
+
+def is_key(kind: str, encoded: str) -> bool:
+    """Whether ``encoded`` is a public key of that kind; a line of a console may be cut or mixed with another."""
+    try:
+        blob = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        return False
+    return blob[4 : 4 + len(kind)] == kind.encode() and blob[:4] == len(kind).to_bytes(4, "big") and len(blob) > 48
+
+
+def console_keys(console: str) -> list[str]:
+    """Host keys, ``<kind> <base64>``, from the last complete block in a console log; [] without one."""
+    blocks = KEYS.findall(console)
+    if not blocks:
+        return []
+    return sorted({f"{kind} {encoded}" for kind, encoded in KEY.findall(blocks[-1]) if is_key(kind, encoded)})
+
+
+def known_hosts_lines(name: str, server_id: str, keys: list[str]) -> list[str]:
+    """Lines of a known_hosts file. The server's id as comment says whose keys these are."""
+    return [f"{name} {key} {server_id}" for key in keys]
+
+
+def ssh_config(addresses: dict[str, str], directory: Path, user: str, key_file: str, proxy_jump: str) -> str:
+    """An ssh_config(5) with one alias for each server."""
+    blocks = ["# Written by the role nova_server."]
+    for name, address in addresses.items():
+        lines = [
+            f"Host {name}",
+            f"  HostName {address}",
+            f"  HostKeyAlias {name}",
+            f"  User {user}",
+            f'  IdentityFile "{directory / key_file}"',
+            "  IdentitiesOnly yes",
+            f'  UserKnownHostsFile "{directory / "known_hosts"}"',
+            "  GlobalKnownHostsFile /dev/null",
+            "  StrictHostKeyChecking yes",
+            "  CheckHostIP no",
+            "  PasswordAuthentication no",
+            "  ConnectTimeout 10",
+            "  ServerAliveInterval 15",
+            "  ServerAliveCountMax 4",
+        ]
+        if proxy_jump:
+            lines.append(f"  ProxyJump {proxy_jump}")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def write(path: Path, text: str, check_mode: bool) -> bool:
+    """Write a file that only its owner reads, at once; says whether that changes it."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    if not check_mode:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        partial.touch(mode=0o600)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    return True
+
+
+def login(directory: Path, name: str) -> str | None:
+    """Log in once; None when it worked, else what ssh said."""
+    command = ["ssh", "-F", str(directory / "config"), "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", name, "true"]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LOGIN_TIMEOUT_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {LOGIN_TIMEOUT_SECONDS} s"
+    return None if done.returncode == 0 else done.stderr.strip() or f"ssh ended with {done.returncode}"
+
+
+class Access:
+    """The servers as the API shows them, and the files that describe the way to them."""
+
+    def __init__(self, connection: Any, parameters: dict[str, Any]) -> None:
+        self.compute = connection.compute
+        self.network = connection.network
+        self.wanted = parameters
+        self.directory = Path(parameters["directory"]).resolve()
+        self.known_hosts = self.directory / "known_hosts"
+
+    def servers(self) -> dict[str, tuple[str, str]]:
+        """Id and floating IP of each server by name; servers that are not there are missing from it."""
+        ids = {server.name: server.id for server in self.compute.servers(details=False)}
+        ports = {port.id: port.device_id for port in self.network.ports()}
+        addresses = {ports[ip.port_id]: ip.floating_ip_address for ip in self.network.ips() if ip.port_id in ports}
+        names: list[str] = self.wanted["names"]
+        return {name: (ids[name], addresses[ids[name]]) for name in names if ids.get(name) in addresses}
+
+    def recorded(self, name: str, server_id: str) -> list[str]:
+        """The lines of known_hosts for exactly this server."""
+        if not self.known_hosts.is_file():
+            return []
+        lines = self.known_hosts.read_text(encoding="utf-8").splitlines()
+        return [line for line in lines if line.startswith(f"{name} ") and line.endswith(f" {server_id}")]
+
+    def console(self, server_id: str) -> str:
+        """The server's console log."""
+        answer = self.compute.get_server_console_output(server_id)
+        return str(answer.get("output") or "").replace("\r", "")
+
+    def keys(self, name: str, server_id: str) -> list[str]:
+        """Lines of known_hosts for a server, from its console.
+
+        Raises:
+            CloudError: the guest has not shown its keys in time.
+        """
+        try:
+            keys = wait_for(
+                "the guest's host keys on the console",
+                lambda: console_keys(self.console(server_id)) or None,
+                self.wanted["timeout_seconds"],
+                1.0,
+            )
+        except CloudError as error:
+            raise CloudError(f"server '{name}': {error}. {self.console_tail(server_id)}") from error
+        return known_hosts_lines(name, server_id, keys)
+
+    def console_tail(self, server_id: str) -> str:
+        """The end of a console log, for a message."""
+        tail = self.console(server_id).strip().splitlines()[-CONSOLE_TAIL_LINES:]
+        return "Its console ends with:\n" + "\n".join(tail) + "\n"
+
+    def wait_for_login(self, name: str, server_id: str) -> None:
+        """Log in until it works.
+
+        Raises:
+            CloudError: the host key is not the one on the console, or nobody answered in time.
+        """
+        said = ""
+
+        def probe() -> bool | None:
+            nonlocal said
+            said = login(self.directory, name) or ""
+            if "Host key verification failed" in said:
+                raise CloudError(
+                    f"whoever answers at the address of server '{name}' has another host key than the server showed on "
+                    f"its console: {said}. Find out who that is before you go on; the keys of a server that was "
+                    f"rebuilt by hand are read again after: rm {self.known_hosts}"
+                )
+            return None if said else True
+
+        try:
+            wait_for(f"a login to server '{name}'", probe, self.wanted["timeout_seconds"])
+        except CloudError as error:
+            raise CloudError(f"{error}. Last answer: {said}. {self.console_tail(server_id)}") from error
+
+    def establish(self, check_mode: bool) -> dict[str, Any]:
+        """Write the files and wait for every server.
+
+        Raises:
+            CloudError: a server is missing or does not answer.
+        """
+        wanted = self.wanted
+        servers = self.servers()
+        missing = [name for name in wanted["names"] if name not in servers]
+        if missing and not check_mode:
+            raise CloudError(f"no server with a floating IP has the name {', '.join(missing)}")
+        addresses = {name: address for name, (_, address) in servers.items()}
+        config = ssh_config(addresses, self.directory, wanted["user"], wanted["key_file"], wanted["proxy_jump"])
+        changed = bool(missing) | write(self.directory / "config", config, check_mode)
+        begin = time.monotonic()
+        lines: list[str] = []
+        seconds: dict[str, float] = {}
+        for name, (server_id, _) in servers.items():
+            recorded = self.recorded(name, server_id)
+            if check_mode:
+                changed |= not recorded
+                continue
+            lines += recorded or self.keys(name, server_id)
+            changed |= write(self.known_hosts, "\n".join(lines) + "\n", check_mode)
+            self.wait_for_login(name, server_id)
+            seconds[name] = round(time.monotonic() - begin, 1)
+        return {"changed": changed, "addresses": addresses, "seconds": seconds}
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **CLOUD_ARGUMENTS,
+            "names": {"type": "list", "elements": "str", "required": True},
+            "user": {"type": "str", "required": True},
+            "directory": {"type": "path", "required": True},
+            "key_file": {"type": "str", "default": "id_ed25519", "no_log": False},
+            "proxy_jump": {"type": "str", "default": ""},
+            "timeout_seconds": {"type": "int", "default": 300},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        access = Access(connect(module.params["clouds_file"], module.params["cloud"]), module.params)
+        result = access.establish(module.check_mode)
+    except cloud_errors() as error:
+        module.fail_json(
+            msg=f"SSH to {', '.join(module.params['names'])} does not work: {error}. "
+            "Look at the server (make status), then run the same command again."
+        )
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
