@@ -52,7 +52,9 @@ lint: ## yamllint, ansible-lint, ruff, mypy, shellcheck
 	ansible-lint
 	ruff check .
 	ruff format --check .
-	mypy
+	mypy classroom_ops plugins tests bin/roles-readme bin/interrupted-up
+	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests mypy --config-file ../pyproject.toml .); done
+	for script in roles/*/files/*.py; do mypy "$$script"; done
 	git ls-files | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck
 
 check: lint ## lint, repository rules and unit tests: under three minutes
