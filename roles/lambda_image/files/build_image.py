@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Builds the function's image from Debian packages and wheels; pulls no image and runs nothing foreign.
 
-Usage: build_image.py tag|build --project DIRECTORY --cache DIRECTORY [--repository NAME] [--label KEY=VALUE ...]
+Usage: build_image.py tag|build --project DIRECTORY [--cache DIRECTORY] [--repository NAME] [--label KEY=VALUE ...]
 
 `tag` prints the image's name. It ends in a hash of everything that goes in, so the same content has the same name.
 `build` makes the image when the container engine has none of that name; lines `phase: ...` on standard output say how
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -386,6 +387,16 @@ def make_image(build: Build) -> None:
         run("naming the image", ["docker", "tag", candidate, build.image], "Run: docker info")
     finally:
         run("removing the candidate", ["docker", "rmi", candidate], "Run: docker info")
+    drop_older(build)
+
+
+def drop_older(build: Build) -> None:
+    """Removes images of earlier content, except those that a container uses."""
+    command = ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", build.repository]
+    for image in run("looking for older images", command, "Run: docker info").split():
+        if image != build.image:
+            with contextlib.suppress(BuildError):
+                run("removing an older image", ["docker", "image", "rm", image], "")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -393,7 +404,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Builds the function's image.")
     parser.add_argument("action", choices=("tag", "build"))
     parser.add_argument("--project", type=Path, required=True, help="the repository")
-    parser.add_argument("--cache", type=Path, required=True, help="directory for what a later build can use again")
+    parser.add_argument(
+        "--cache", type=Path, default=Path(".cache"), help="directory for what a later build uses again"
+    )
     parser.add_argument("--repository", default="smart-classroom/function", help="name of the image without its tag")
     parser.add_argument("--label", action="append", default=[], help="label of the image, KEY=VALUE")
     options = parser.parse_args(arguments)
