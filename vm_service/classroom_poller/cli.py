@@ -12,9 +12,13 @@ from pathlib import Path
 
 from .config import ConfigError, load_config
 from .logs import configure_logging
-from .status import read_status
+from .notify import Notifier
+from .status import identity, read_status
 
 DEFAULT_CONFIG = Path("/etc/smart-classroom/poller.toml")
+# A change of these wants a restart too. The service itself reads a copy of the credentials that systemd makes.
+CREDENTIALS = Path("/etc/smart-classroom/aws-credentials")
+UNIT = Path("/etc/systemd/system/classroom-poller.service")
 # sysexits.h EX_CONFIG: the unit does not restart the service after it.
 EXIT_CONFIG = 78
 
@@ -29,14 +33,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = load_config(options.config)
         if options.command == "status":
-            values = read_status(config.state_file, config.results_dir)
+            installed = identity(options.config, CREDENTIALS, UNIT)
+            values = read_status(config.state_file, config.results_dir, installed)
             sys.stdout.write(json.dumps(values, indent=2) + "\n")
             return 0 if values["fresh"] else 1
         configure_logging(config.log_level)
         # Imported here: the status command must not wait for the AWS library.
         from .service import run_service
 
-        return 0 if run_service(config, os.environ) else 1
+        directory = os.environ.get("CREDENTIALS_DIRECTORY")
+        if not directory:
+            raise ConfigError(
+                "CREDENTIALS_DIRECTORY is not set: start the service by its unit, which has LoadCredential="
+            )
+        credentials = Path(directory) / "aws"
+        runs_with = identity(options.config, credentials, UNIT)
+        return 0 if run_service(config, credentials, Notifier(os.environ), runs_with) else 1
     except ConfigError as error:
         logging.getLogger(__name__).critical("%s", error)
         return EXIT_CONFIG

@@ -6,11 +6,10 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from .clients import Clients, open_clients
-from .config import Config, ConfigError, queue_arn
+from .config import Config, queue_arn
 from .input_loop import InputLoop
 from .invocation import Function
 from .leases import LeasedQueue
@@ -29,12 +28,14 @@ STALL_SECONDS = 150
 class Service:
     """Both loops, the renewal of their leases, the status file and the dialogue with systemd."""
 
-    def __init__(self, config: Config, clients: Clients, notifier: Notifier, stop: threading.Event) -> None:
+    def __init__(
+        self, config: Config, clients: Clients, notifier: Notifier, stop: threading.Event, status: Status
+    ) -> None:
         self._config = config
         self._notifier = notifier
         self._stop = stop
         self._ended = threading.Event()
-        self.status = Status()
+        self.status = status
         self._store = ResultStore(config.results_dir, config.rejected_dir, config.rejected_limit)
         uploads, answers = (
             LeasedQueue(clients.receiver, clients.sqs, url, config.visibility_seconds)
@@ -116,18 +117,9 @@ class Service:
             LOG.warning("the status file cannot be written", extra={"fields": {"error": str(error)}})
 
 
-def run_service(config: Config, environment: Mapping[str, str]) -> bool:
-    """Run until SIGTERM or SIGINT.
-
-    ``environment`` gives CREDENTIALS_DIRECTORY and NOTIFY_SOCKET, as systemd sets them. Raises ConfigError.
-    """
-    directory = environment.get("CREDENTIALS_DIRECTORY")
-    if not directory:
-        raise ConfigError(
-            "CREDENTIALS_DIRECTORY is not set: start the service by its unit, which has LoadCredential=aws:..."
-        )
+def run_service(config: Config, credentials: Path, notifier: Notifier, runs_with: str = "") -> bool:
+    """Run until SIGTERM or SIGINT; ``runs_with`` is shown in the status. Raises ConfigError for bad credentials."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    clients = open_clients(config, Path(directory) / "aws")
-    return Service(config, clients, Notifier(environment), stop).run()
+    return Service(config, open_clients(config, credentials), notifier, stop, Status(runs_with)).run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -16,6 +17,15 @@ TICK_SECONDS = 1.0
 FRESH_SECONDS = 15.0
 
 
+def identity(*files: Path) -> str:
+    """Names what a service runs with: its program and the content of its files; a missing file counts as empty."""
+    digest = hashlib.sha256(str(Path(__file__).resolve()).encode())
+    for path in files:
+        content = path.read_bytes() if path.exists() else b""
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()[:16]
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
@@ -27,12 +37,13 @@ class Status:
     ``stored`` results written, ``unchanged`` those that were there already, ``rejected`` messages that are no results.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, runs_with: str = "") -> None:
         self._lock = threading.Lock()
         self._problems: dict[str, str] = {}
         self._values: dict[str, Any] = {
             "version": __version__,
             "pid": os.getpid(),
+            "identity": runs_with,
             "started_at": _now(),
             "state": "starting",
             "invoked": 0,
@@ -93,8 +104,10 @@ class Status:
         temporary.replace(path)
 
 
-def read_status(path: Path, results_dir: Path) -> dict[str, Any]:
+def read_status(path: Path, results_dir: Path, installed: str) -> dict[str, Any]:
     """What the service last wrote, plus ``fresh``, ``age_seconds`` and the number of ``results`` on this disk.
+
+    ``outdated`` says that the service runs with other files than the ``installed`` ones, and wants a restart.
 
     A missing or broken file gives ``fresh`` false and the reason in ``problems``.
     """
@@ -109,4 +122,10 @@ def read_status(path: Path, results_dir: Path) -> dict[str, Any]:
     except OSError:
         results = None
     fresh = age is not None and age <= FRESH_SECONDS
-    return {**values, "fresh": fresh, "age_seconds": None if age is None else round(age, 1), "results": results}
+    return {
+        **values,
+        "fresh": fresh,
+        "outdated": fresh and values.get("identity") != installed,
+        "age_seconds": None if age is None else round(age, 1),
+        "results": results,
+    }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,11 +12,14 @@ from typing import Any
 import boto3
 import pytest
 
-from vm_service.classroom_poller.clients import open_clients
-from vm_service.classroom_poller.notify import Notifier
-from vm_service.classroom_poller.service import Service
-from vm_service.tests.loopback_aws import REGION, LoopbackAws
-from vm_service.tests.world import MAX_RECEIVES, World
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from classroom_poller.clients import open_clients
+from classroom_poller.notify import Notifier
+from classroom_poller.service import Service
+from classroom_poller.status import Status
+from poller_testing.loopback_aws import REGION, LoopbackAws, make_queues
+from poller_testing.world import MAX_RECEIVES, World
 
 
 @pytest.fixture
@@ -28,15 +31,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     aws = LoopbackAws()
     sqs: Any = boto3.client("sqs", region_name=REGION)
-    urls = {}
-    for name in ("input-notification", "output-notification"):
-        urls[f"{name}-dlq"] = sqs.create_queue(QueueName=f"{name}-dlq")["QueueUrl"]
-        policy = {
-            "deadLetterTargetArn": f"arn:aws:sqs:{REGION}:123456789012:{name}-dlq",
-            "maxReceiveCount": str(MAX_RECEIVES),
-        }
-        attributes = {"RedrivePolicy": json.dumps(policy), "VisibilityTimeout": "360"}
-        urls[name] = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+    urls = make_queues(MAX_RECEIVES)
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     (credentials / "aws").write_text(
@@ -70,7 +65,7 @@ def start(world: World) -> Iterator[Callable[..., Service]]:
     def run(**changes: Any) -> Service:
         config = world.config(**changes)
         stop = threading.Event()
-        service = Service(config, open_clients(config, world.credentials / "aws"), Notifier({}), stop)
+        service = Service(config, open_clients(config, world.credentials / "aws"), Notifier({}), stop, Status())
         thread = threading.Thread(target=service.run, daemon=True)
         thread.start()
         running.append((stop, thread))

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from vm_service.classroom_poller.clients import open_clients
-from vm_service.classroom_poller.config import Config, ConfigError, load_config, queue_arn
+from classroom_poller.clients import open_clients
+from classroom_poller.config import Config, ConfigError, load_config, queue_arn
 
 GOOD = """
 region = "us-east-1"

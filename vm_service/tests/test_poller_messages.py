@@ -8,20 +8,19 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from vm_service.classroom_poller.input_loop import split
-from vm_service.classroom_poller.invocation import InvocationFailedError, failed_ids
-from vm_service.classroom_poller.leases import backoff_seconds
-from vm_service.classroom_poller.messages import (
+from classroom_poller.input_loop import split
+from classroom_poller.invocation import InvocationFailedError, failed_ids
+from classroom_poller.leases import backoff_seconds
+from classroom_poller.messages import (
     RejectedMessageError,
     function_event,
     parse_result,
     result_stem,
     upload_correlation,
 )
-from vm_service.tests.loopback_aws import result_message, upload_event
+from hypothesis import given
+from hypothesis import strategies as st
+from poller_testing.loopback_aws import result_message, upload_event
 
 
 def sqs_message(number: int = 1, receives: int = 1, body: str = "{}") -> Any:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from vm_service.classroom_poller.notify import Notifier
+from classroom_poller.notify import Notifier
 
 
 @pytest.fixture

@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from vm_service.tests.loopback_aws import LoopbackAws
-from vm_service.tests.world import ROOT, World, eventually
+from classroom_poller.status import identity, read_status
+from poller_testing.loopback_aws import LoopbackAws
+from poller_testing.world import ROOT, World, eventually
 
 Run = Callable[..., subprocess.Popen[str]]
 
@@ -146,6 +147,8 @@ def test_status_tells_how_it_is_doing(world: World, run: Run, tmp_path: Path) ->
     code, values = eventually(lambda: (answer := status())[1]["stored"] and answer, what="the counter")
     assert code == 0
     assert values["fresh"]
+    # The credentials are a test's own, not those of an installed service.
+    assert values["outdated"]
     assert (values["invoked"], values["answered"], values["stored"], values["results"]) == (1, 1, 1, 1)
     assert values["last_activity"]
     assert values["input_polled_at"]
@@ -158,6 +161,19 @@ def test_status_tells_how_it_is_doing(world: World, run: Run, tmp_path: Path) ->
     code, values = status()
     assert code == 1
     assert "systemctl status classroom-poller" in values["problems"]["status"]
+
+
+def test_a_change_of_any_file_makes_the_service_outdated(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("poller.toml", "aws-credentials", "classroom-poller.service")]
+    seen = {identity(*files)}
+    for path in files:
+        path.write_text("changed")
+        seen.add(identity(*files))
+    assert len(seen) == 4
+    now = datetime.now(UTC).isoformat()
+    (tmp_path / "status.json").write_text(json.dumps({"written_at": now, "identity": identity(*files)}))
+    assert read_status(tmp_path / "status.json", tmp_path, identity(*files))["outdated"] is False
+    assert read_status(tmp_path / "status.json", tmp_path, "another")["outdated"] is True
 
 
 def test_settings_that_cannot_be_used_end_it_for_good(world: World, run: Run, tmp_path: Path) -> None:

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from vm_service.classroom_poller.messages import parse_result
-from vm_service.classroom_poller.results import Outcome, ResultStore
-from vm_service.tests.loopback_aws import result_message
+from classroom_poller.messages import parse_result
+from classroom_poller.results import Outcome, ResultStore
+from poller_testing.loopback_aws import result_message
 
 EARLY, LATE = "2026-01-01T10:00:00+00:00", "2026-01-01T11:00:00Z"
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from vm_service.classroom_poller.service import Service
-from vm_service.tests.loopback_aws import FunctionFault, InvokeRefused, result_message
-from vm_service.tests.world import MAX_RECEIVES, World, eventually
+from classroom_poller.service import Service
+from classroom_poller.status import Status
+from poller_testing.loopback_aws import FunctionFault, InvokeRefused, result_message
+from poller_testing.world import MAX_RECEIVES, World, eventually
 
 Start = Callable[..., Service]
 
@@ -262,15 +262,15 @@ def test_batches_that_no_worker_has_begun_go_back_at_the_stop(world: World, star
 
 
 def test_a_hanging_loop_stops_the_signs_of_life(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vm_service.classroom_poller import service as module
-    from vm_service.classroom_poller.clients import open_clients
-    from vm_service.classroom_poller.notify import Notifier
+    from classroom_poller import service as module
+    from classroom_poller.clients import open_clients
+    from classroom_poller.notify import Notifier
 
     signs: list[str] = []
     notifier = Notifier({})
     monkeypatch.setattr(notifier, "alive", lambda: signs.append("alive"))
     config = world.config()
-    service = Service(config, open_clients(config, world.credentials / "aws"), notifier, threading.Event())
+    service = Service(config, open_clients(config, world.credentials / "aws"), notifier, threading.Event(), Status())
     service._show_life()
     assert signs == ["alive"]
     monkeypatch.setattr(module, "STALL_SECONDS", -1)

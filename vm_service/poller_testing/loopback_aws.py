@@ -1,7 +1,7 @@
 """The AWS APIs on a loopback port: moto behind plain HTTP, and a function that answers uploads like the real one.
 
 moto's own server needs a web framework; a service in a process of its own needs no more than this. Run as a program it
-serves until it is stopped: ``python vm_service/tests/loopback_aws.py --host 127.0.0.1 --port 4566``.
+serves until it is stopped: ``python -m poller_testing.loopback_aws --port 4566 --queues``.
 """
 
 from __future__ import annotations
@@ -194,17 +194,43 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
+def make_queues(max_receives: int = 3) -> dict[str, str]:
+    """Both queues with their dead-letter queues; returns URLs by name."""
+    import boto3
+
+    sqs: Any = boto3.client("sqs", region_name=REGION)
+    urls: dict[str, str] = {}
+    for name in ("input-notification", "output-notification"):
+        urls[f"{name}-dlq"] = sqs.create_queue(QueueName=f"{name}-dlq")["QueueUrl"]
+        policy = {
+            "deadLetterTargetArn": f"arn:aws:sqs:{REGION}:123456789012:{name}-dlq",
+            "maxReceiveCount": str(max_receives),
+        }
+        attributes = {"RedrivePolicy": json.dumps(policy), "VisibilityTimeout": "360"}
+        urls[name] = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+    return urls
+
+
 def main() -> None:
     """Serve until the process is ended."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=4566)
+    parser.add_argument("--queues", action="store_true", help="make the queues")
+    parser.add_argument("--seconds", type=float, default=0, help="time that the function takes for a video")
     options = parser.parse_args()
     aws = LoopbackAws(options.host, options.port)
+
+    def slow(event: Json) -> Json:
+        time.sleep(options.seconds * len(event["Records"]))
+        return aws.answer_uploads(event)
+
+    aws.function = slow
+    if options.queues:
+        make_queues()
     sys.stdout.write(f"{aws.url}\n")
     sys.stdout.flush()
-    while True:
-        time.sleep(3600)
+    threading.Event().wait()
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vm_service.classroom_poller.config import Config
-from vm_service.tests.loopback_aws import LoopbackAws, upload_event
+from classroom_poller.config import Config
+
+from poller_testing.loopback_aws import LoopbackAws, upload_event
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_RECEIVES = 3
@@ -23,7 +24,8 @@ def eventually(condition: Callable[[], Any], seconds: float = 15, what: str = "t
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"{what} did not come true in {seconds} s"
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come true in {seconds} s")
         time.sleep(0.02)
 
 

@@ -1,0 +1,1 @@
+"""What tests of the service and scenarios of its role share."""
