@@ -12,6 +12,11 @@ from classroom_ops.errors import CommandError
 
 SSH_UNREACHABLE = 255
 CONNECT_SECONDS = 5
+# The poller's own status as JSON, by its name where it is on the path, else where the role puts it. Code 1: not fresh.
+POLLER_STATUS = (
+    "if command -v classroom-poller >/dev/null; then exec classroom-poller status; fi; "
+    "exec /usr/bin/python3 -IBS /opt/smart-classroom/poller/current/classroom-poller status"
+)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import threading
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from classroom_ops.aws import Aws, AwsFailure, reason
-from classroom_ops.commands import run, ssh
+from classroom_ops.commands import POLLER_STATUS, run, ssh
 from classroom_ops.console import DIM, GREEN, RED, YELLOW, colour, size
 from classroom_ops.environment import Endpoints
 from classroom_ops.errors import OpsError
@@ -241,10 +242,11 @@ def _server(name: str, server: Any) -> Part:
 
 def poller(endpoints: Endpoints, host: str) -> Part:
     """The polling service on one VM, asked over SSH in one go: unit, counters, disk and memory."""
+    above = str(Path(endpoints.results_dir).parent)  # the results themselves are closed to the operator's user
     script = (
         "systemctl is-active classroom-poller || true; "
-        "sudo -n classroom-poller status 2>/dev/null | tr -d '\\n' || true; echo; "
-        f"df -B1 --output=avail,size {endpoints.results_dir} 2>/dev/null | tail -n 1 || true; "
+        f"sudo -n sh -c {shlex.quote(POLLER_STATUS)} 2>/dev/null | tr -d '\\n' || true; echo; "
+        f"df -B1 --output=avail,size {shlex.quote(above)} 2>/dev/null | tail -n 1 || true; "
         "grep MemAvailable /proc/meminfo"
     )
     lines = ssh(endpoints, host, ["sh", "-c", script], PROBE_SECONDS - 0.5).stdout.splitlines()

@@ -18,7 +18,7 @@ import boto3.s3.transfer
 from classroom_ops import answers, stored, workload
 from classroom_ops.answers import Answer
 from classroom_ops.aws import Aws, AwsFailure
-from classroom_ops.commands import Output, run, ssh
+from classroom_ops.commands import POLLER_STATUS, Output, run, ssh
 from classroom_ops.environment import Endpoints
 from classroom_ops.errors import OpsError
 from classroom_ops.workload import Expected
@@ -198,7 +198,7 @@ class Stack:
 
     def poller(self) -> dict[str, Any]:
         """The poller's own status."""
-        values: dict[str, Any] = json.loads(self.on_the_vm("classroom-poller", "status", ok=(0, 1)).stdout)
+        values: dict[str, Any] = json.loads(self.on_the_vm("sh", "-c", POLLER_STATUS, ok=(0, 1)).stdout)
         return values
 
     def functions(self) -> set[str]:
