@@ -1,0 +1,162 @@
+"""Modules of the role poller: what goes into the archive, what a machine must have, how queues are found."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from plugins.modules import poller_bundle, poller_host, poller_queues
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def checkout(directory: Path) -> dict[str, Path]:
+    package = directory / "classroom_poller"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "cli.py").write_text("def main():\n    return 0\n")
+    (directory / "pyproject.toml").write_text("[dependency-groups]\npoller = []\n")
+    (directory / "lock").write_text("")
+    return {"source_dir": directory, "pyproject": directory / "pyproject.toml", "lock": directory / "lock"}
+
+
+def test_the_name_of_a_bundle_follows_everything_that_goes_in(tmp_path: Path) -> None:
+    sources = checkout(tmp_path)
+    names = {poller_bundle.content_hash(**sources, python_version="3.11")}
+    assert names == {poller_bundle.content_hash(**sources, python_version="3.11")}
+    names.add(poller_bundle.content_hash(**sources, python_version="3.12"))
+    for path in (tmp_path / "classroom_poller" / "cli.py", sources["pyproject"], sources["lock"]):
+        path.write_text(path.read_text() + "# changed\n")
+        names.add(poller_bundle.content_hash(**sources, python_version="3.11"))
+    (tmp_path / "classroom_poller" / "new.py").write_text("")
+    names.add(poller_bundle.content_hash(**sources, python_version="3.11"))
+    assert len(names) == 6
+
+
+def test_a_checkout_without_the_package_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(poller_bundle.BundleError, match="holds no package"):
+        poller_bundle.package_files(tmp_path)
+
+
+def data_tree(lib: Path) -> None:
+    for name in (*poller_bundle.KEPT_DATA, "ec2/2016-11-15/service-2.json.gz", "sqs/2012-11-05/examples-1.json"):
+        path = lib / "botocore" / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    for name in ("boto3", "boto3-1.0.dist-info", "botocore-1.0.dist-info", "bin"):
+        (lib / name).mkdir()
+
+
+def test_only_what_the_service_opens_is_kept(tmp_path: Path) -> None:
+    data_tree(tmp_path)
+    poller_bundle.trim(tmp_path)
+    data = tmp_path / "botocore" / "data"
+    assert {str(path.relative_to(data)) for path in data.rglob("*") if path.is_file()} == set(poller_bundle.KEPT_DATA)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["botocore", "botocore-1.0.dist-info"]
+    assert not (data / "ec2").exists()
+
+
+def test_a_botocore_with_other_files_is_refused(tmp_path: Path) -> None:
+    data_tree(tmp_path)
+    (tmp_path / "botocore" / "data" / "endpoints.json").unlink()
+    with pytest.raises(poller_bundle.BundleError, match=r"moved its files endpoints\.json"):
+        poller_bundle.trim(tmp_path)
+
+
+def test_the_installed_botocore_has_the_files() -> None:
+    import botocore
+
+    data = Path(botocore.__file__).parent / "data"
+    assert [name for name in poller_bundle.KEPT_DATA if not (data / name).exists()] == []
+
+
+def test_an_archive_depends_on_its_content_only(tmp_path: Path) -> None:
+    archives = []
+    for number in (1, 2):
+        tree = tmp_path / str(number) / "abc"
+        (tree / "lib").mkdir(parents=True)
+        (tree / "lib" / "module.py").write_text("x = 1\n")
+        (tree / "classroom-poller").write_text(poller_bundle.LAUNCHER)
+        (tree / ".complete").write_text("abc\n")
+        (tree / "lib").chmod(0o700 + number)
+        archives.append(tmp_path / f"{number}.tar.gz")
+        poller_bundle.pack(tree, archives[-1])
+    assert archives[0].read_bytes() == archives[1].read_bytes()
+    with tarfile.open(archives[0]) as tar:
+        entries = tar.getmembers()
+    # An unpacking that was interrupted must not look complete.
+    assert entries[-1].name == "abc/.complete"
+    modes = {entry.name: entry.mode for entry in entries}
+    assert modes == {
+        "abc/classroom-poller": 0o755,
+        "abc/lib": 0o755,
+        "abc/lib/module.py": 0o644,
+        "abc/.complete": 0o644,
+    }
+    assert {(entry.uid, entry.gid, entry.mtime) for entry in entries} == {(0, 0, 0)}
+
+
+def test_a_failing_download_is_explained(tmp_path: Path) -> None:
+    sources = checkout(tmp_path)
+    with pytest.raises(poller_bundle.BundleError, match="could not fetch the wheels"):
+        poller_bundle.stage(tmp_path / "lib", **sources, uv=Path("/bin/false"), python_version="3.11")
+    with pytest.raises(poller_bundle.BundleError, match="could not fetch the wheels"):
+        poller_bundle.stage(tmp_path / "lib", **sources, uv=tmp_path / "missing", python_version="3.11")
+
+
+def test_compiled_packages_are_refused(tmp_path: Path) -> None:
+    sources = checkout(tmp_path)
+    uv = tmp_path / "uv"
+    uv.write_text('#!/bin/sh\nmkdir -p "$5"\ntouch "$5/fast.so"\n')
+    uv.chmod(0o755)
+    with pytest.raises(poller_bundle.BundleError, match=r"one architecture only: fast\.so"):
+        poller_bundle.stage(tmp_path / "lib", **sources, uv=uv, python_version="3.11")
+
+
+@pytest.mark.parametrize(
+    ("endpoint_url", "address"),
+    [
+        ("", ("sqs.eu-west-1.amazonaws.com", 443)),
+        ("http://172.30.0.10:4566", ("172.30.0.10", 4566)),
+        ("https://example.test", ("example.test", 443)),
+        ("http://example.test", ("example.test", 80)),
+    ],
+)
+def test_where_the_queues_are(endpoint_url: str, address: tuple[str, int]) -> None:
+    assert poller_host.sqs_address(endpoint_url, "eu-west-1") == address
+
+
+def refuse(*_: object) -> None:
+    raise ConnectionRefusedError(111, "Connection refused")
+
+
+def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    found = poller_host.problems((3, 9), tmp_path / "none", ("172.30.0.10", 4566), 1, refuse)
+    assert len(found) == 3
+    assert "Python 3.9" in found[0]
+    assert "systemd does not run" in found[1]
+    assert "172.30.0.10:4566 cannot be reached" in found[2]
+
+
+def test_a_good_machine_has_no_problems(tmp_path: Path) -> None:
+    assert poller_host.problems((3, 12), tmp_path, ("h", 1), 1, lambda *_: None) == []
+
+
+@mock_aws
+def test_queues_are_looked_up_and_probed() -> None:
+    sqs: Any = boto3.client("sqs", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    url = sqs.create_queue(QueueName="input")["QueueUrl"]
+    assert poller_queues.queue_url(sqs, "input") == url
+    identifier = poller_queues.send_probe(sqs, url)
+    message = sqs.receive_message(QueueUrl=url)["Messages"][0]
+    assert message["MessageId"] == identifier
+    # The function ignores exactly this event, which S3 itself sends.
+    assert json.loads(message["Body"])["Event"] == "s3:TestEvent"
+    with pytest.raises(poller_queues.QueueMissingError, match=r"the queue other does not exist; .* make up"):
+        poller_queues.queue_url(sqs, "other")
