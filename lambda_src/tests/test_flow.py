@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from typing import Any
 
 import cv2
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from conftest import EVENTS, INPUT, MEDIA, Cloud, FakeContext, s3_body, sqs_event
+from recognition import logs
 from recognition.matching import Gallery
 from recognition.results import Student
 from recognition.service import InvocationError
@@ -251,14 +253,12 @@ def test_an_upload_cannot_overwrite_the_gallery(cloud: Cloud, enrolled: tuple[Ga
 
 
 def test_every_log_line_is_json_with_the_id_of_its_video(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
-    from recognition import logs
-
-    logs.logging.getLogger("recognition").handlers.clear()
+    logging.getLogger("recognition").handlers.clear()
     logs.configure("INFO")
     cloud.upload("joe-biden-360p.mp4")
     cloud.service.handle(sqs_event("garbage", s3_body("joe-biden-360p.mp4")), FakeContext())
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    logs.logging.getLogger("recognition").handlers.clear()
+    logging.getLogger("recognition").handlers.clear()
     assert [line["event"] for line in lines] == ["message_dropped", "gallery_loaded", "video_answered"]
     assert lines[-1]["correlation_id"] == "joe-biden-360p.mp4@9a0364b9e99bb480dd25e1f0284c8555"
     assert all(line["request_id"] == FakeContext().aws_request_id for line in lines)

@@ -103,7 +103,8 @@ def film(path: Path, photos: list[str], frames_each: int) -> Path:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
         for photo in photos:
-            picture = cv2.resize(np.asarray(cv2.imread(str(MEDIA / "students" / photo))), (640, 700))[:480]
+            read = cv2.resize(np.asarray(cv2.imread(str(MEDIA / "students" / photo))), (640, 700))
+            picture = np.asarray(read[:480], dtype=np.uint8)
             for _ in range(frames_each):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
         container.mux(stream.encode(None))
