@@ -21,7 +21,7 @@ def aws_client(service: str) -> Any:
     """
     import boto3
 
-    return boto3.client(
+    return boto3.client(  # type: ignore[call-overload]  # its type stubs want the name as a literal
         service,
         config=Config(
             connect_timeout=CONNECT_TIMEOUT_SECONDS,

@@ -7,9 +7,9 @@ DOCUMENTATION = r"""
 module: aws_bucket_notification
 short_description: Make the events of a bucket's objects arrive in a queue
 description:
-  - Sets the notification configuration of a bucket to exactly one rule, and leaves it alone when it says so already. Each
-    change makes S3 send a test event to the queue, so a run that changes nothing must write nothing.
-  - Rules other than this one are kept, except with the same id.
+  - Sets one rule of the bucket's notification configuration and leaves it alone when it is there already. Each change
+    makes S3 send a test event to the queue, so a run that changes nothing must write nothing.
+  - Rules with another id are kept.
 options:
   bucket:
     description: Name of the bucket.
@@ -19,8 +19,8 @@ options:
     description: Id of the rule.
     type: str
     required: true
-  queue_arn:
-    description: ARN of the queue. Required with O(state=present).
+  queue:
+    description: Name of the queue. Required with O(state=present).
     type: str
   events:
     description: The events, such as C(s3:ObjectCreated:*).
@@ -44,7 +44,7 @@ EXAMPLES = r"""
   aws_bucket_notification:
     bucket: input-bucket-video
     rule: videos
-    queue_arn: arn:aws:sqs:us-east-1:000000000000:input-notification
+    queue: input-notification
     suffix: .mp4
 """
 
@@ -56,10 +56,10 @@ rules:
   returned: always
 """
 
-from dataclasses import dataclass  # noqa: E402
-from typing import Any  # noqa: E402
+from dataclasses import dataclass
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
 
 try:
     from ansible.module_utils.aws_clients import AWS_ERRORS, aws_client
@@ -117,21 +117,21 @@ def rule_names(configuration: dict[str, Any]) -> list[str]:
     return [element.get("Id", "") for kind in RULE_KINDS for element in configuration.get(kind, [])]
 
 
-def run(client: Any, parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(s3: Any, sqs: Any, parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Bring the bucket's notification to what ``parameters`` say.
 
     Raises:
-        ClientError: the bucket does not exist, or S3 may not write to the queue.
+        ClientError: the bucket or the queue does not exist, or S3 may not write to the queue.
     """
     rule = None
     if parameters["state"] == "present":
-        rule = Rule(
-            parameters["rule"], parameters["queue_arn"], frozenset(parameters["events"]), parameters["suffix"]
-        )
-    current = client.get_bucket_notification_configuration(Bucket=parameters["bucket"])
+        url = sqs.get_queue_url(QueueName=parameters["queue"])["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        rule = Rule(parameters["rule"], arn, frozenset(parameters["events"]), parameters["suffix"])
+    current = s3.get_bucket_notification_configuration(Bucket=parameters["bucket"])
     new = planned(current, parameters["rule"], rule)
     if new is not None and not check_mode:
-        client.put_bucket_notification_configuration(Bucket=parameters["bucket"], NotificationConfiguration=new)
+        s3.put_bucket_notification_configuration(Bucket=parameters["bucket"], NotificationConfiguration=new)
     return {"changed": new is not None, "rules": rule_names(current if new is None else new)}
 
 
@@ -141,20 +141,20 @@ def main() -> None:
         argument_spec={
             "bucket": {"type": "str", "required": True},
             "rule": {"type": "str", "required": True},
-            "queue_arn": {"type": "str"},
+            "queue": {"type": "str"},
             "events": {"type": "list", "elements": "str", "default": ["s3:ObjectCreated:*"]},
             "suffix": {"type": "str", "default": ""},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
-        required_if=[("state", "present", ["queue_arn"])],
+        required_if=[("state", "present", ["queue"])],
         supports_check_mode=True,
     )
     try:
-        result = run(aws_client("s3"), module.params, module.check_mode)
+        result = run(aws_client("s3"), aws_client("sqs"), module.params, module.check_mode)
     except AWS_ERRORS as error:
         module.fail_json(
-            msg=f"The notification of bucket {module.params['bucket']} could not be set: {error}. The queue must exist and "
-            "its policy must admit the bucket before; the role sqs_queues does both."
+            msg=f"The notification of bucket {module.params['bucket']} could not be set: {error}. The queue must "
+            "exist and its policy must admit the bucket before; the role sqs_queues does both."
         )
     module.exit_json(**result)
 

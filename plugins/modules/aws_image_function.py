@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: aws_image_function
 short_description: Deploy a Lambda function from an image of an ECR repository, by digest
 description:
-  - Looks up the digest of a tag and deploys exactly that image, so nothing that happens to the tag later reaches the function.
+  - Looks up the digest of a tag and deploys exactly that image, so nothing that happens to the tag later reaches the
+    function.
   - Changes the function only where it differs, and waits until the change has taken effect.
 options:
   name:
@@ -22,7 +23,7 @@ options:
     type: str
     default: ""
   registry:
-    description: Host (and port) of the registry as the service that pulls the image names it. The repository's own if empty.
+    description: Registry, host and port, as the service that pulls the image names it. The repository's own if empty.
     type: str
     default: ""
   role:
@@ -96,13 +97,13 @@ differences:
   returned: always
 """
 
-import time  # noqa: E402
-from collections.abc import Mapping  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
-from typing import Any  # noqa: E402
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from botocore.exceptions import ClientError, WaiterError  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from botocore.exceptions import ClientError, WaiterError
 
 try:
     from ansible.module_utils.aws_clients import AWS_ERRORS, aws_client, error_code
@@ -148,17 +149,20 @@ def image_uri(ecr: Any, repository: str, tag: str, registry: str) -> str:
         details: list[dict[str, Any]] = []
         for page in ecr.get_paginator("describe_images").paginate(repositoryName=repository, **wanted):
             details += page["imageDetails"]
-        host = registry or ecr.describe_repositories(repositoryNames=[repository])["repositories"][0][
-            "repositoryUri"
-        ].partition("/")[0]
+        host = (
+            registry
+            or ecr.describe_repositories(repositoryNames=[repository])["repositories"][0]["repositoryUri"].partition(
+                "/"
+            )[0]
+        )
     except ClientError as error:
         if error_code(error) not in ("ImageNotFoundException", "RepositoryNotFoundException"):
             raise
         details = []
     if not details:
         raise FunctionError(
-            f"The repository {repository} holds no image{' with the tag ' + tag if tag else ''}, so there is nothing to "
-            "deploy. The role lambda_image builds and pushes it: run `make up`."
+            f"The repository {repository} holds no image{' with the tag ' + tag if tag else ''}, so there is nothing "
+            "to deploy. The role lambda_image builds and pushes it: run `make up`."
         )
     newest = max(details, key=lambda detail: detail["imagePushedAt"])
     return f"{host}/{repository}@{newest['imageDigest']}"
@@ -175,7 +179,9 @@ def wanted_deployment(clients: Clients, parameters: dict[str, Any]) -> Deploymen
         try:
             environment[str(variable)] = clients.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
         except ClientError as error:
-            raise FunctionError(f"The queue {queue} cannot be found ({error}). The role sqs_queues makes it.") from error
+            raise FunctionError(
+                f"The queue {queue} cannot be found ({error}). The role sqs_queues makes it."
+            ) from error
     try:
         role_arn = clients.iam.get_role(RoleName=parameters["role"])["Role"]["Arn"]
     except ClientError as error:
@@ -217,7 +223,8 @@ def differences(current: dict[str, Any], wanted: Deployment) -> list[str]:
         "configuration": all(
             configuration.get(key) == value for key, value in wanted.configuration.items() if key != "Environment"
         )
-        and configuration.get("Environment", {}).get("Variables", {}) == wanted.configuration["Environment"]["Variables"],
+        and configuration.get("Environment", {}).get("Variables", {})
+        == wanted.configuration["Environment"]["Variables"],
         "concurrency": current.get("Concurrency", {}).get("ReservedConcurrentExecutions") == wanted.concurrency,
         "tags": wanted.tags.items() <= current.get("Tags", {}).items(),
     }
@@ -233,14 +240,15 @@ def await_ready(function: Any, name: str, wait_seconds: int) -> None:
     for waiter in ("function_active_v2", "function_updated_v2"):
         try:
             function.get_waiter(waiter).wait(
-                FunctionName=name, WaiterConfig={"Delay": POLL_SECONDS, "MaxAttempts": max(1, wait_seconds // POLL_SECONDS)}
+                FunctionName=name,
+                WaiterConfig={"Delay": POLL_SECONDS, "MaxAttempts": max(1, wait_seconds // POLL_SECONDS)},
             )
         except WaiterError as error:
             reason = function.get_function_configuration(FunctionName=name)
             said = reason.get("StateReason") or reason.get("LastUpdateStatusReason") or str(error)
             raise FunctionError(
-                f"The function {name} did not become ready within {wait_seconds} s: {said}. Run the same command again; if "
-                "it stays so, the image is the likely cause: make test runs it."
+                f"The function {name} did not become ready within {wait_seconds} s: {said}. Run the same "
+                "command again; if it stays so, the image is the likely cause: `make test` runs it."
             ) from error
 
 

@@ -29,9 +29,9 @@ EXAMPLES = r"""
 
 RETURN = r""" # """
 
-from typing import Any  # noqa: E402
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
 
 try:
     from ansible.module_utils.aws_clients import AWS_ERRORS, aws_client

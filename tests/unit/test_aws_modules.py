@@ -1,0 +1,288 @@
+"""The AWS modules against moto, and the parts of them that moto cannot answer against recorded shapes."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from plugins.modules import (
+    aws_bucket_notification,
+    aws_image_function,
+    aws_repository_tags,
+    aws_table_protection,
+)
+
+REGION = "us-east-1"
+
+
+@pytest.fixture(autouse=True)
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty account; nothing of the caller's environment reaches it."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    with mock_aws():
+        yield
+
+
+def client(service: str) -> Any:
+    """A client of the mocked account."""
+    return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]  # the name is not literal
+
+
+class TestBucketNotification:
+    """One rule among others, written only when it differs."""
+
+    PARAMETERS: dict[str, Any] = {  # noqa: RUF012 a constant
+        "bucket": "videos",
+        "rule": "videos",
+        "queue": "events",
+        "events": ["s3:ObjectCreated:*"],
+        "suffix": ".mp4",
+        "state": "present",
+    }
+
+    @pytest.fixture(autouse=True)
+    def resources(self) -> None:
+        client("s3").create_bucket(Bucket="videos")
+        client("sqs").create_queue(QueueName="events")
+
+    def run(self, check_mode: bool = False, **changes: Any) -> dict[str, Any]:
+        parameters = {**self.PARAMETERS, **changes}
+        return aws_bucket_notification.run(client("s3"), client("sqs"), parameters, check_mode)
+
+    def test_second_run_changes_nothing(self) -> None:
+        assert self.run()["changed"] is True
+        assert self.run()["changed"] is False
+
+    def test_check_mode_tells_and_does_not_write(self) -> None:
+        assert self.run(check_mode=True)["changed"] is True
+        assert self.run()["changed"] is True
+
+    def test_wrong_suffix_is_corrected(self) -> None:
+        self.run(suffix=".avi")
+        assert self.run()["changed"] is True
+        found = client("s3").get_bucket_notification_configuration(Bucket="videos")["QueueConfigurations"]
+        assert [aws_bucket_notification.Rule.from_api(rule).suffix for rule in found] == [".mp4"]
+
+    def test_other_rules_stay(self) -> None:
+        self.run(rule="pictures", suffix=".jpg")
+        self.run()
+        assert self.run(state="absent")["rules"] == ["pictures"]
+
+    def test_filter_names_in_lower_or_upper_case_are_the_same_rule(self) -> None:
+        rule = aws_bucket_notification.Rule("videos", "arn", frozenset({"e"}), ".mp4")
+        stored = {**rule.to_api(), "Filter": {"Key": {"FilterRules": [{"Name": "Suffix", "Value": ".mp4"}]}}}
+        assert aws_bucket_notification.planned({"QueueConfigurations": [stored]}, "videos", rule) is None
+
+    def test_missing_queue_is_an_error(self) -> None:
+        with pytest.raises(ClientError, match="NonExistentQueue"):
+            self.run(queue="nothing")
+
+
+class TestTableProtection:
+    """Recovery and deletion protection, each on its own."""
+
+    @pytest.mark.parametrize(("recovery", "deletion"), [(True, False), (False, True), (True, True)])
+    def test_set_then_nothing_to_do(self, recovery: bool, deletion: bool) -> None:
+        client("dynamodb").create_table(
+            TableName="students",
+            KeySchema=[{"AttributeName": "name", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "name", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        parameters = {"table": "students", "point_in_time_recovery": recovery, "deletion_protection": deletion}
+        results = [
+            aws_table_protection.run(client("dynamodb"), parameters, check_mode)["changed"]
+            for check_mode in (True, False, False)
+        ]
+        assert results == [True, True, False]
+
+
+class TestRepositoryTags:
+    """Missing tags are added, foreign ones stay."""
+
+    def test_adds_what_is_missing(self) -> None:
+        ecr = client("ecr")
+        arn = ecr.create_repository(repositoryName="images", tags=[{"Key": "foreign", "Value": "1"}])["repository"][
+            "repositoryArn"
+        ]
+        parameters = {"repository": "images", "tags": {"project": "p"}}
+        results = [aws_repository_tags.run(ecr, parameters, mode)["changed"] for mode in (True, False, False)]
+        assert results == [True, True, False]
+        tags = {tag["Key"]: tag["Value"] for tag in ecr.list_tags_for_resource(resourceArn=arn)["tags"]}
+        assert tags == {"foreign": "1", "project": "p"}
+
+
+class TestImageFunction:
+    """Deployed by digest, changed only where it differs."""
+
+    PARAMETERS: dict[str, Any] = {  # noqa: RUF012 a constant
+        "repository": "images",
+        "image_tag": "one",
+        "registry": "127.0.0.1:4566",
+        "role": "function",
+        "memory_mb": 512,
+        "timeout_seconds": 30,
+        "architecture": "x86_64",
+        "environment": {"TABLE_NAME": "students", "NUMBER": 3},
+        "environment_queues": {"OUTPUT_QUEUE_URL": "answers"},
+        "reserved_concurrency": -1,
+        "tags": {"project": "p"},
+    }
+
+    @pytest.fixture(autouse=True)
+    def resources(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # moto refuses images of other registries than its own account's.
+        monkeypatch.setenv("MOTO_LAMBDA_STUB_ECR", "true")
+        client("iam").create_role(RoleName="function", AssumeRolePolicyDocument=json.dumps({"Statement": []}))
+        client("sqs").create_queue(QueueName="answers")
+        client("ecr").create_repository(repositoryName="images")
+        self.push("one", 1)
+
+    def push(self, tag: str, number: int) -> None:
+        """An image whose digest depends on ``number``."""
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {"mediaType": "application/json", "size": number, "digest": "sha256:0"},
+            "layers": [{"mediaType": "layer", "size": number, "digest": f"sha256:{number:064x}"}],
+        }
+        client("ecr").put_image(repositoryName="images", imageManifest=json.dumps(manifest), imageTag=tag)
+
+    def deploy(self, check_mode: bool = False, **changes: Any) -> dict[str, Any]:
+        parameters = {**self.PARAMETERS, **changes}
+        clients = aws_image_function.Clients(client("lambda"), client("ecr"), client("iam"), client("sqs"))
+        wanted = aws_image_function.wanted_deployment(clients, parameters)
+        return aws_image_function.deploy(clients.function, "recognition", wanted, 5, check_mode)
+
+    def test_create_by_digest_then_nothing_to_do(self) -> None:
+        first = self.deploy()
+        assert first["differences"] == ["function"]
+        assert first["image_uri"].startswith("127.0.0.1:4566/images@sha256:")
+        assert self.deploy()["changed"] is False
+        variables = client("lambda").get_function(FunctionName="recognition")["Configuration"]["Environment"][
+            "Variables"
+        ]
+        assert variables["NUMBER"] == "3"
+        assert variables["OUTPUT_QUEUE_URL"].endswith("/answers")
+
+    def test_check_mode_creates_nothing(self) -> None:
+        assert self.deploy(check_mode=True)["changed"] is True
+        assert aws_image_function.find(client("lambda"), "recognition") is None
+
+    def test_new_image_is_the_only_difference(self) -> None:
+        self.deploy()
+        self.push("two", 2)
+        assert self.deploy(image_tag="two")["differences"] == ["code"]
+        assert self.deploy(image_tag="two")["changed"] is False
+
+    @pytest.mark.parametrize(
+        ("change", "difference"),
+        [
+            ({"environment": {"TABLE_NAME": "others"}}, "configuration"),
+            ({"memory_mb": 1024}, "configuration"),
+            ({"timeout_seconds": 31}, "configuration"),
+            ({"reserved_concurrency": 2}, "concurrency"),
+            ({"tags": {"project": "q"}}, "tags"),
+        ],
+    )
+    def test_each_change_is_made_once(self, change: dict[str, Any], difference: str) -> None:
+        self.deploy()
+        assert self.deploy(**change)["differences"] == [difference]
+        assert self.deploy(**change)["changed"] is False
+
+    def test_concurrency_is_given_back(self) -> None:
+        self.deploy(reserved_concurrency=2)
+        assert self.deploy()["differences"] == ["concurrency"]
+
+    def test_without_a_tag_the_image_pushed_last_is_taken(self) -> None:
+        pages = [
+            {
+                "imageDetails": [
+                    {"imageDigest": "sha256:old", "imagePushedAt": datetime(2026, 1, 1, tzinfo=UTC)},
+                    {"imageDigest": "sha256:new", "imagePushedAt": datetime(2026, 1, 2, tzinfo=UTC)},
+                ]
+            }
+        ]
+
+        class Registry:
+            def get_paginator(self, _operation: str) -> Registry:
+                return self
+
+            def paginate(self, **_options: Any) -> list[dict[str, Any]]:
+                return pages
+
+        assert aws_image_function.image_uri(Registry(), "images", "", "host:1") == "host:1/images@sha256:new"
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"image_tag": "nine"}, "no image with the tag nine.*make up"),
+            ({"repository": "nine"}, "repository nine holds no image"),
+            ({"role": "nine"}, "role nine cannot be found.*iam_roles"),
+            ({"environment_queues": {"URL": "nine"}}, "queue nine cannot be found.*sqs_queues"),
+        ],
+    )
+    def test_what_is_missing_is_named(self, change: dict[str, Any], message: str) -> None:
+        with pytest.raises(aws_image_function.FunctionError, match=message):
+            self.deploy(**change)
+
+    def test_a_role_that_lambda_does_not_know_yet_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(aws_image_function, "POLL_SECONDS", 0)
+        refusal: Any = {
+            "Error": {"Code": "InvalidParameterValueException", "Message": "role cannot be assumed by Lambda"}
+        }
+        answers: list[Exception | None] = [ClientError(refusal, "CreateFunction"), None]
+
+        class Function:
+            def create_function(self, **_options: Any) -> None:
+                if answer := answers.pop(0):
+                    raise answer
+
+        wanted = aws_image_function.Deployment("uri", "x86_64", {}, None, {})
+        aws_image_function.create(Function(), "recognition", wanted, 5)
+        assert answers == []
+
+    def test_remove_twice(self) -> None:
+        self.deploy()
+        results = [
+            aws_image_function.remove(client("lambda"), "recognition", mode)["changed"] for mode in (True, False, False)
+        ]
+        assert results == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "module", [aws_bucket_notification, aws_image_function, aws_repository_tags, aws_table_protection]
+)
+def test_documentation_names_every_option(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The options of the documentation are the options of the code, with the same types and defaults."""
+    import yaml
+
+    seen: dict[str, Any] = {}
+
+    class Stop(Exception):  # noqa: N818 not an error
+        pass
+
+    def record(argument_spec: dict[str, Any], **_options: Any) -> None:
+        seen.update(argument_spec)
+        raise Stop
+
+    monkeypatch.setattr(module, "AnsibleModule", record)
+    with pytest.raises(Stop):
+        module.main()
+    documented = yaml.safe_load(io.StringIO(module.DOCUMENTATION))["options"]
+    assert set(documented) == set(seen)
+    for name, option in seen.items():
+        for key in ("type", "default", "required", "choices", "elements"):
+            assert documented[name].get(key, False) == option.get(key, False), (name, key)
