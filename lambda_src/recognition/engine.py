@@ -81,7 +81,7 @@ def find_faces(frame: Image, *, fine: bool = False) -> list[Box]:
     small = frame if scale == 1.0 else cv2.resize(frame, size, interpolation=interpolation)
     gray = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
     boxes, _scores, _detectors = load().detector.run(gray, 0, _SCORE_THRESHOLD)
-    return [
+    found = [
         Box(
             left=max(0, round(box.left() / scale)),
             top=max(0, round(box.top() / scale)),
@@ -90,6 +90,7 @@ def find_faces(frame: Image, *, fine: bool = False) -> list[Box]:
         )
         for box in boxes
     ]
+    return [box for box in found if box.right > box.left and box.bottom > box.top]
 
 
 def to_rgb(frame: Image) -> Image:

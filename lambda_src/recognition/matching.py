@@ -138,23 +138,29 @@ class Person:
         return best if best.match.distance <= limits.sure or agreeing >= 2 else None
 
 
-def group(people: list[Person], sightings: Sequence[Sighting], limits: Thresholds) -> None:
-    """Adds the sightings of one frame to the people they belong to; two faces of one frame are two people."""
-    taken: set[int] = set()
+def group(people: list[Person], sightings: Sequence[Sighting], limits: Thresholds) -> list[Person]:
+    """Adds the sightings of one frame to the people they belong to; two faces of one frame are two people.
+
+    Returns the person of each sighting.
+    """
+    owners: dict[int, Person] = {}
     pairs = sorted(
         (person.distance(sighting.encoding), number, index)
         for number, person in enumerate(people)
         for index, sighting in enumerate(sightings)
     )
-    used: set[int] = set()
+    taken: set[int] = set()
     for distance, number, index in pairs:
-        if distance > limits.same_person:
-            break
-        if number not in taken and index not in used:
-            people[number].sightings.append(sightings[index])
+        if distance <= limits.same_person and number not in taken and index not in owners:
             taken.add(number)
-            used.add(index)
-    people.extend(Person([sighting]) for index, sighting in enumerate(sightings) if index not in used)
+            owners[index] = people[number]
+    for index, sighting in enumerate(sightings):
+        if index in owners:
+            owners[index].sightings.append(sighting)
+        else:
+            owners[index] = Person([sighting])
+            people.append(owners[index])
+    return [owners[index] for index in range(len(sightings))]
 
 
 def decide_all(people: Sequence[Person], gallery: Gallery, limits: Thresholds) -> list[Decision]:

@@ -100,7 +100,7 @@ def _look(path: Path, gallery: Gallery, config: Config, analysis: Analysis, pict
         analysis.width, analysis.height = video.width, video.height
         analysis.duration_seconds = round(video.duration_seconds, 3)
         looks = max(2, 1 + math.ceil(video.duration_seconds / _SECONDS_PER_LOOK))
-        patches: list[Patch] = []
+        known: list[tuple[Patch, Person]] = []
         for frame in video.frames(config.max_frames):
             analysis.took("decode", started)
             analysis.frames += 1
@@ -109,20 +109,21 @@ def _look(path: Path, gallery: Gallery, config: Config, analysis: Analysis, pict
             boxes = engine.find_faces(frame.image)
             if not boxes and not analysis.people:
                 boxes = engine.find_faces(frame.image, fine=True)
-            seen = [Patch.of(frame.image, box) for box in boxes]
+            settled = [patch for patch, person in known if _is_settled(person, gallery, config)]
+            seen = [(Patch.of(frame.image, box), box) for box in boxes]
+            fresh = [(patch, box) for patch, box in seen if not any(patch.shows_the_same(old) for old in settled)]
             analysis.took("detect", started)
-            if frame.number == 0 or boxes:
+            if frame.number == 0 or fresh:
                 pictures[frame.number] = frame
             started = time.monotonic()
-            settled = _all_decided(analysis.people, gallery, config)
-            if not (settled and all(any(patch.shows_the_same(known) for known in patches) for patch in seen)):
-                group(analysis.people, _encode(frame, boxes, deadline), config.thresholds)
-                patches.extend(seen)
-                settled = _all_decided(analysis.people, gallery, config)
+            sightings = _encode(frame, [box for _, box in fresh], deadline) if fresh else []
+            owners = group(analysis.people, sightings, config.thresholds)
+            known.extend((patch, owner) for (patch, _), owner in zip(fresh, owners, strict=False))
             analysis.took("encode", started)
             if not analysis.people and analysis.frames >= _FRAMES_WITHOUT_FACES:
                 return
-            if time.monotonic() > deadline or (settled and analysis.frames >= looks):
+            everybody = analysis.people and all(_is_settled(person, gallery, config) for person in analysis.people)
+            if time.monotonic() > deadline or (everybody and analysis.frames >= looks):
                 return
             started = time.monotonic()
 
@@ -180,10 +181,8 @@ def _encode(frame: Frame, boxes: list[engine.Box], deadline: float) -> list[Sigh
     return sightings
 
 
-def _all_decided(people: list[Person], gallery: Gallery, config: Config) -> bool:
-    return bool(people) and all(
-        person.decide(gallery, config.thresholds) is not None or _is_stranger(person, gallery) for person in people
-    )
+def _is_settled(person: Person, gallery: Gallery, config: Config) -> bool:
+    return person.decide(gallery, config.thresholds) is not None or _is_stranger(person, gallery)
 
 
 def _is_stranger(person: Person, gallery: Gallery) -> bool:
