@@ -25,6 +25,7 @@ PHASE_PREFIX = "phase: "
 TAIL_LINES = 30
 POLL_SECONDS = 0.5
 STOP_SECONDS = 20.0
+DEFAULT_DIRECTORY = "{{ smart_classroom_state_dir }}/jobs"
 
 
 class LongTaskError(Exception):
@@ -185,6 +186,7 @@ if __name__ == "__main__":
     sys.exit(_supervise(Path(sys.argv[1]), sys.argv[2:]))
 
 from ansible.plugins.action import ActionBase  # noqa: E402 the supervisor above must start without Ansible's imports
+from ansible.template import trust_as_template  # noqa: E402
 from ansible.utils.display import Display  # noqa: E402
 
 
@@ -207,7 +209,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
             },
             required_if=[("state", "started", ["argv"]), ("state", "finished", ["argv"])],
         )
-        directory = arguments["directory"] or self._templar.template("{{ smart_classroom_state_dir }}/jobs")
+        directory = arguments["directory"] or self._templar.template(trust_as_template(DEFAULT_DIRECTORY))
         job = Job(Path(directory).resolve(), arguments["name"])
         if arguments["state"] == "stopped":
             return {**result, "changed": job.is_running() if self._task.check_mode else job.stop()}
