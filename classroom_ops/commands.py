@@ -11,7 +11,7 @@ from classroom_ops.environment import Endpoints
 from classroom_ops.errors import CommandError
 
 SSH_UNREACHABLE = 255
-CONNECT_SECONDS = 5
+CONNECT_SECONDS = 15  # a VM without hardware support takes seconds on a busy machine
 # The poller's own status as JSON, by its name where it is on the path, else where the role puts it. Code 1: not fresh.
 POLLER_STATUS = (
     "if command -v classroom-poller >/dev/null; then exec classroom-poller status; fi; "

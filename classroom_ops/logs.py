@@ -103,7 +103,7 @@ def _poller_system(endpoints: Endpoints, host: str) -> str:
 
 
 def _console(endpoints: Endpoints, host: str) -> str:
-    cloud = status.connect(endpoints)
+    cloud = status.connect(endpoints, SOURCE_SECONDS / 2)
     server = cloud.compute.find_server(host, ignore_missing=True)
     if server is None:
         raise status.PartDownError(f"there is no VM {host}")

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from classroom_ops.aws import Aws, AwsFailure, reason
+from classroom_ops.aws import Aws, AwsFailure, is_missing, reason
 from classroom_ops.commands import POLLER_STATUS, run, ssh
 from classroom_ops.console import DIM, GREEN, RED, YELLOW, colour, size
 from classroom_ops.environment import Endpoints
@@ -123,7 +123,14 @@ def table(aws: Aws) -> Part:
 
 def gallery(aws: Aws) -> Part:
     """The known encodings: version and students."""
-    body = aws.s3.get_object(Bucket=aws.endpoints.gallery_bucket, Key=aws.endpoints.gallery_key)["Body"].read()
+    place = aws.endpoints
+    try:
+        body = aws.s3.get_object(Bucket=place.gallery_bucket, Key=place.gallery_key)["Body"].read()
+    except AwsFailure as error:
+        if is_missing(error):
+            text = f"s3://{place.gallery_bucket}/{place.gallery_key} does not exist: nobody is enrolled"
+            raise PartDownError(text) from error
+        raise
     try:
         content = json.loads(body)
         students = content["students"]
@@ -188,8 +195,8 @@ def warm_functions() -> Part:
 # -- private cloud and VMs ---------------------------------------------------------------------------------------------
 
 
-def connect(endpoints: Endpoints) -> Any:
-    """A connection to the private cloud.
+def connect(endpoints: Endpoints, seconds: float = _CALL_SECONDS) -> Any:
+    """A connection to the private cloud; `seconds` bound each call.
 
     Raises:
         PartDownError: there is no usable clouds.yaml.
@@ -202,7 +209,7 @@ def connect(endpoints: Endpoints) -> Any:
         raise PartDownError(f"{endpoints.clouds_yaml} does not exist")
     try:
         config = OpenStackConfig(config_files=[str(endpoints.clouds_yaml)], load_envvars=False)
-        region = config.get_one(cloud=endpoints.cloud, api_timeout=_CALL_SECONDS)
+        region = config.get_one(cloud=endpoints.cloud, api_timeout=seconds)
     except ConfigException as error:
         raise PartDownError(f"{endpoints.clouds_yaml}: {error}") from error
     return Connection(config=region)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from classroom_ops import environment, status
 from classroom_ops.aws import AwsFailure
+from classroom_ops.commands import run
+from classroom_ops.environment import Endpoints
 from classroom_ops.errors import OpsError
 from tests.stack.running_stack import Stack
 
@@ -15,9 +21,24 @@ QUIET_SECONDS = 120
 
 
 @pytest.fixture(scope="session")
-def running() -> Stack:
+def endpoints() -> Iterator[Endpoints]:
+    """The local environment, with one SSH connection for all tests: a handshake takes seconds on an emulated VM."""
+    known = environment.load("local")
+    with tempfile.TemporaryDirectory(prefix="ssh-") as directory:  # a socket's path may not be long
+        config = Path(directory) / "config"
+        config.write_text(
+            f"Host *\n  ControlMaster auto\n  ControlPath {directory}/%C\n  ControlPersist 120\n"
+            f"  ServerAliveInterval 5\n  ServerAliveCountMax 3\nInclude {known.ssh_config}\n"
+        )
+        yield replace(known, ssh_config=config)
+        for host in known.pollers:
+            run(["ssh", "-F", str(config), "-O", "exit", host], 20, ok=range(256))
+
+
+@pytest.fixture(scope="session")
+def running(endpoints: Endpoints) -> Stack:
     """The stack, warm: a first video has been answered."""
-    stack = Stack(environment.load("local"))
+    stack = Stack(endpoints)
     batch = stack.batch()
     stack.upload_many(batch, 2, ["barack-obama-360p.mp4"])
     stack.expect_all_answered_once(batch, 120)
@@ -52,8 +73,6 @@ def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
     """Writes a figure for the reader, captured output or not."""
 
     def write(text: str) -> None:
-        import sys
-
         with capsys.disabled():
             sys.stdout.write(f"\n    {text}")
             sys.stdout.flush()

@@ -118,7 +118,7 @@ def test_network_cut_for_a_minute(stack: Stack, tell: Tell) -> None:
 def test_vm_rebooted(stack: Stack, tell: Tell) -> None:
     boot = boot_id(stack)
     batch = in_the_middle(stack)
-    cloud = status.connect(stack.endpoints)
+    cloud = status.connect(stack.endpoints, 30)
     cloud.compute.reboot_server(cloud.compute.find_server(stack.vm, ignore_missing=False), "HARD")
     stack.await_("the VM is up again", lambda: boot_id(stack) != boot, REBOOT_SECONDS, tick=3)
     recover(stack, batch, tell)
