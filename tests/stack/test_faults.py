@@ -19,12 +19,15 @@ CUT_SECONDS = 60
 SAMPLE = "barack-obama-360p.mp4"
 Tell = Callable[[str], None]
 
-# As root, until nothing is left for other users: the file system may take some blocks for the big file's own map.
+# As root, but only what other users could still have: a big file at once, then what its own map has left.
 FILL = """
-cd "$1/.." && for turn in 1 2 3 4 5; do
+cd "$1/.." && for turn in 1 2 3 4 5 6; do
   free=$(df --block-size=1 --output=avail . | tail -n 1)
-  [ "$free" -lt 4096 ] && break
-  fallocate -l "$free" "filling.$turn" || dd if=/dev/zero of="filling.$turn" bs=1M status=none || true
+  if [ "$free" -ge 16777216 ]; then
+    fallocate -l $((free - 8388608)) "filling.$turn"
+  elif [ "$free" -ge 4096 ]; then
+    dd if=/dev/zero of="filling.$turn" bs=4096 count=$((free / 4096)) conv=fsync status=none || true
+  fi
 done
 df --block-size=1 --output=avail . | tail -n 1
 """
