@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from plugins.modules import (
+    aws_bucket,
     aws_bucket_notification,
     aws_image_function,
     aws_repository_tags,
@@ -38,6 +39,47 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def client(service: str) -> Any:
     """A client of the mocked account."""
     return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]  # the name is not literal
+
+
+class TestBucket:
+    """Closed, encrypted, TLS only; each property is corrected alone."""
+
+    def run(self, check_mode: bool = False, **changes: Any) -> Any:
+        parameters = {"name": "videos", "versioning": False, "tags": {"project": "p"}, **changes}
+        return aws_bucket.run(client("s3"), parameters, check_mode)["differences"]
+
+    def test_second_run_changes_nothing(self) -> None:
+        assert self.run()[0] == "bucket"
+        assert self.run() == []
+
+    def test_check_mode_creates_nothing(self) -> None:
+        assert self.run(check_mode=True) == ["bucket"]
+        assert client("s3").list_buckets()["Buckets"] == []
+
+    @pytest.mark.parametrize(
+        ("operation", "options", "difference"),
+        [
+            ("delete_public_access_block", {}, "public access"),
+            ("delete_bucket_ownership_controls", {}, "object ownership"),
+            ("delete_bucket_policy", {}, "policy"),
+            ("delete_bucket_tagging", {}, "tags"),
+            ("put_bucket_versioning", {"VersioningConfiguration": {"Status": "Enabled"}}, "versioning"),
+        ],
+    )
+    def test_what_was_changed_is_seen_and_corrected(
+        self, operation: str, options: dict[str, Any], difference: str
+    ) -> None:
+        self.run()
+        getattr(client("s3"), operation)(Bucket="videos", **options)
+        assert self.run(check_mode=True) == [difference]
+        assert self.run() == [difference]
+        assert self.run() == []
+
+    def test_foreign_tags_stay(self) -> None:
+        self.run(tags={"foreign": "1"})
+        assert self.run() == ["tags"]
+        tags = client("s3").get_bucket_tagging(Bucket="videos")["TagSet"]
+        assert {tag["Key"] for tag in tags} == {"foreign", "project"}
 
 
 class TestBucketNotification:
@@ -263,7 +305,7 @@ class TestImageFunction:
 
 
 @pytest.mark.parametrize(
-    "module", [aws_bucket_notification, aws_image_function, aws_repository_tags, aws_table_protection]
+    "module", [aws_bucket, aws_bucket_notification, aws_image_function, aws_repository_tags, aws_table_protection]
 )
 def test_documentation_names_every_option(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The options of the documentation are the options of the code, with the same types and defaults."""
