@@ -26,6 +26,9 @@ SOURCE_SECONDS = 45.0
 _LINES = 20_000
 _HOURS = 24
 _MAX_BYTES = 20_000_000
+_RUN_SUFFIXES = {".log", ".out", ".err"}
+_RUN_NAMES = {"log", "log.previous", "workload.json"}  # a long task's log has no suffix
+_NO_RUNS = {"ssh", "secrets", "aws", "openstack"}
 _UNITS = (
     "nova-*", "neutron-*", "glance-*", "placement-*", "keystone*", "apache2*", "rabbitmq-server*", "mariadb*",
     "mysql*", "libvirtd*", "virtqemud*", "openvswitch*", "ovs-*", "ovn-*", "memcached*",
@@ -154,8 +157,8 @@ def run_logs(state_dir: Path) -> list[Path]:
         for path in state_dir.rglob("*")
         if path.is_file()
         and not path.is_symlink()
-        and (path.suffix in {".log", ".out", ".err"} or path.name == "workload.json")
-        and path.relative_to(state_dir).parts[0] not in {"ssh", "secrets", "aws"}
+        and (path.suffix in _RUN_SUFFIXES or path.name in _RUN_NAMES)
+        and path.relative_to(state_dir).parts[0] not in _NO_RUNS
     )
 
 

@@ -15,7 +15,10 @@ REDACTED = "[redacted]"
 # nothing. The project generates nothing shorter than this.
 MIN_LENGTH = 8
 _MAX_FILE_BYTES = 1_000_000
-_NAME_PATTERN = r"[\w.-]*(?:passw(?:or)?d|passwd|secret|token|api_?key|access_key|private_key|credential)[\w.-]*"
+_NAME_PATTERN = (
+    r"[\w.-]*(?:passw(?:or)?d|passwd|passphrase|_pass(?![a-z])|secret|token|"
+    r"api_?key|access_key|private_key|credential)[\w.-]*"
+)
 _SECRET_NAME = re.compile(_NAME_PATTERN, re.IGNORECASE)
 _SECRET_FILE = re.compile(r"secret|passw|token|vault|credential|id_ed25519$|id_rsa$|\.key$|\.pem$", re.IGNORECASE)
 

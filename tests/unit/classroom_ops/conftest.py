@@ -134,6 +134,7 @@ class Classroom:
     reply: Callable[[str], Reply | None]
     delay: float = 0.0
     store: bool = True
+    on_vm: str | None = None  # what the CSV on the VM says instead of the right thing
     answered: list[str] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -163,7 +164,8 @@ class Classroom:
             name = f"{key.replace('/', '_')}-{etag}"
             results = Path(self.aws.endpoints.results_dir)
             (results / f"{name}.json").write_text(json.dumps({"video": {"key": key, "etag": etag}}))
-            (results / f"{name}.csv").write_text("name,major,year\r\n")
+            right = "".join(["name,major,year\r\n", *(f"{one},Physics,Senior\r\n" for one in reply[1])])
+            (results / f"{name}.csv").write_text(right if self.on_vm is None else self.on_vm)
 
 
 def write_answer(aws: Aws, key: str, etag: str, status: str, students: list[str], request_id: str = "r") -> None:

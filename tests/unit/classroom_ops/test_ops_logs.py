@@ -45,6 +45,7 @@ SECRET = "Xk29-vvQ!pass"
         ("openstack --os-password swordfish server list", "swordfish"),
         ("metadata_proxy_shared_secret=deadbeef", "deadbeef"),
         ("api_key => 'zzz'", "zzz"),
+        ("default_pass = 0123abcd", "0123abcd"),
     ],
 )
 def test_what_looks_like_a_secret_is_taken_out(text: str, secret: str) -> None:
@@ -188,8 +189,16 @@ def test_only_the_tail_of_a_big_log_is_taken(tmp_path: Path, monkeypatch: pytest
 
 def test_runs_logs_never_include_keys_archives_or_links(endpoints: Endpoints, tmp_path: Path) -> None:
     state = endpoints.state_dir
-    for name in ("jobs/a.log", "ssh/debug.log", "secrets/s.log", "aws/x.log", "logs/old.tar.gz"):
-        (state / name).parent.mkdir(exist_ok=True)
+    for name in (
+        "jobs/a.log",
+        "jobs/image/log",
+        "jobs/image/job.json",
+        "ssh/debug.log",
+        "secrets/s.log",
+        "aws/x.log",
+        "logs/old.tar.gz",
+    ):
+        (state / name).parent.mkdir(parents=True, exist_ok=True)
         (state / name).write_text("x")
     (state / "jobs" / "link.log").symlink_to("/etc/shadow")
-    assert [str(path.relative_to(state)) for path in logs.run_logs(state)] == ["jobs/a.log"]
+    assert [str(path.relative_to(state)) for path in logs.run_logs(state)] == ["jobs/a.log", "jobs/image/log"]

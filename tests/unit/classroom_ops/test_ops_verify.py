@@ -1,0 +1,82 @@
+"""The closing proof: one video, every station's trace compared, and nothing left of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from classroom_ops import verify
+from classroom_ops.aws import Aws
+from classroom_ops.errors import OpsError
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    directory = tmp_path / "media"
+    directory.mkdir()
+    (directory / "ada.mp4").write_bytes(b"ada")
+    (directory / "answers.json").write_text('{"ada.mp4": {"status": "recognized", "students": ["Ada"]}}')
+    return directory
+
+
+def record(aws: Aws, major: str = "Physics") -> None:
+    aws.dynamodb.put_item(
+        TableName="student_table", Item={"name": {"S": "Ada"}, "major": {"S": major}, "year": {"S": "Senior"}}
+    )
+
+
+def objects(aws: Aws) -> list[str]:
+    buckets = (aws.endpoints.input_bucket, aws.endpoints.output_bucket)
+    return [one["Key"] for name in buckets for one in aws.s3.list_objects_v2(Bucket=name).get("Contents", [])]
+
+
+def test_proves_one_video_and_leaves_nothing(aws: Aws, classroom: Any, media: Path) -> None:
+    record(aws)
+    proof = verify.prove(aws, media)
+    assert proof.clip == "ada.mp4"
+    assert proof.rows == (("Ada", "Physics", "Senior"),)
+    assert objects(aws) == []
+    assert list(Path(aws.endpoints.results_dir).iterdir()) == []
+
+
+def test_wrong_answer_is_told(aws: Aws, classroom: Any, media: Path) -> None:
+    classroom.reply = lambda _: ("unknown", [])
+    with pytest.raises(OpsError, match=r"shows Ada \(recognized\), but the answer is nobody \(unknown\)"):
+        verify.prove(aws, media)
+
+
+def test_record_that_differs_is_told(aws: Aws, classroom: Any, media: Path) -> None:
+    record(aws, major="Chemistry")
+    with pytest.raises(OpsError, match=r"the CSV says .*Physics.*, the table .*Chemistry"):
+        verify.prove(aws, media)
+
+
+def test_student_without_record_is_told(aws: Aws, classroom: Any, media: Path) -> None:
+    with pytest.raises(OpsError, match="Ada is in the CSV but not in the table"):
+        verify.prove(aws, media)
+
+
+def test_result_that_does_not_reach_the_vm_is_told(
+    aws: Aws, classroom: Any, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(aws)
+    classroom.store = False
+    monkeypatch.setattr(verify.on_vm, "__defaults__", (0.5,))
+    with pytest.raises(OpsError, match="no VM stored it"):
+        verify.prove(aws, media)
+
+
+def test_result_on_the_vm_that_differs_is_told(aws: Aws, classroom: Any, media: Path) -> None:
+    record(aws)
+    classroom.on_vm = "name,major,year\r\n"
+    with pytest.raises(OpsError, match="the bucket"):
+        verify.prove(aws, media)
+
+
+def test_every_proof_has_a_key_of_its_own(aws: Aws, classroom: Any, media: Path) -> None:
+    record(aws)
+    first, second = verify.prove(aws, media), verify.prove(aws, media)
+    assert first.path != second.path
+    assert first.rows == second.rows
