@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import shutil
 import threading
@@ -205,6 +206,8 @@ def connect(endpoints: Endpoints, seconds: float = _CALL_SECONDS) -> Any:
     from openstack.connection import Connection
     from openstack.exceptions import ConfigException
 
+    # It warns on standard error about a cloud that is away; that is what the caller is about to say.
+    logging.getLogger("keystoneauth").addHandler(logging.NullHandler())
     if not endpoints.clouds_yaml.is_file():
         raise PartDownError(f"{endpoints.clouds_yaml} does not exist")
     try:
