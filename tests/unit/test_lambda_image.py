@@ -107,7 +107,7 @@ def test_a_tag_is_found_by_its_digest(ecr: Any) -> None:
 
 
 def test_a_missing_repository_is_named_with_the_command(ecr: Any) -> None:
-    with pytest.raises(lambda_image_push.PushError, match=r"no repository elsewhere.*deploy-aws\.yml"):
+    with pytest.raises(lambda_image_push.NoRepositoryError, match=r"no repository elsewhere.*deploy-aws\.yml"):
         lambda_image_push.pushed_digest(ecr, lambda_image_push.Target("elsewhere", "0123"))
 
 

@@ -69,6 +69,10 @@ class PushError(Exception):
     """The image cannot be pushed; the message says why and what mends it."""
 
 
+class NoRepositoryError(PushError):
+    """There is no such repository."""
+
+
 @dataclass(frozen=True)
 class Target:
     """Where an image goes."""
@@ -79,7 +83,7 @@ class Target:
 
 
 def pushed_digest(ecr: Any, target: Target) -> str | None:
-    """Returns the digest of the tag in the repository, or nothing. Raises PushError without a repository."""
+    """Returns the digest of the tag in the repository, or nothing. Raises NoRepositoryError without a repository."""
     try:
         found = ecr.describe_images(repositoryName=target.repository, imageIds=[{"imageTag": target.tag}])
     except AWS_ERRORS as error:
@@ -87,7 +91,7 @@ def pushed_digest(ecr: Any, target: Target) -> str | None:
         if code == "ImageNotFoundException":
             return None
         if code == "RepositoryNotFoundException":
-            raise PushError(
+            raise NoRepositoryError(
                 f"There is no repository {target.repository}. Make it: ansible-playbook playbooks/deploy-aws.yml"
             ) from error
         raise PushError(
@@ -151,7 +155,7 @@ def main() -> None:
         ecr = aws_client("ecr")
         try:
             digest = pushed_digest(ecr, target)
-        except PushError:
+        except NoRepositoryError:
             # A check before the first run finds no repository yet; the run will make it before this.
             if not module.check_mode:
                 raise
