@@ -12,7 +12,7 @@ description:
   - Rules with another id are kept.
 options:
   bucket:
-    description: Name of the bucket.
+    description: Name of the bucket. It must exist, except in check mode.
     type: str
     required: true
   rule:
@@ -60,11 +60,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from botocore.exceptions import ClientError
 
 try:
-    from ansible.module_utils.aws_clients import AWS_ERRORS, aws_client
+    from ansible.module_utils.aws_clients import AWS_ERRORS, aws_client, error_code
 except ImportError:  # outside Ansible, as in the unit tests
-    from plugins.module_utils.aws_clients import AWS_ERRORS, aws_client
+    from plugins.module_utils.aws_clients import AWS_ERRORS, aws_client, error_code
 
 RULE_KINDS = ("QueueConfigurations", "TopicConfigurations", "LambdaFunctionConfigurations")
 
@@ -123,12 +124,17 @@ def run(s3: Any, sqs: Any, parameters: dict[str, Any], check_mode: bool) -> dict
     Raises:
         ClientError: the bucket or the queue does not exist, or S3 may not write to the queue.
     """
+    try:
+        current = s3.get_bucket_notification_configuration(Bucket=parameters["bucket"])
+    except ClientError as error:
+        if check_mode and error_code(error) == "NoSuchBucket":
+            return {"changed": True, "rules": []}
+        raise
     rule = None
     if parameters["state"] == "present":
         url = sqs.get_queue_url(QueueName=parameters["queue"])["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         rule = Rule(parameters["rule"], arn, frozenset(parameters["events"]), parameters["suffix"])
-    current = s3.get_bucket_notification_configuration(Bucket=parameters["bucket"])
     new = planned(current, parameters["rule"], rule)
     if new is not None and not check_mode:
         s3.put_bucket_notification_configuration(Bucket=parameters["bucket"], NotificationConfiguration=new)

@@ -10,7 +10,7 @@ description:
   - The module that makes repositories has no option for tags. Other tags of the repository are kept.
 options:
   repository:
-    description: Name of the repository. It must exist.
+    description: Name of the repository. It must exist, except in check mode.
     type: str
     required: true
   tags:
@@ -32,11 +32,12 @@ RETURN = r""" # """
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from botocore.exceptions import ClientError
 
 try:
-    from ansible.module_utils.aws_clients import AWS_ERRORS, aws_client
+    from ansible.module_utils.aws_clients import AWS_ERRORS, aws_client, error_code
 except ImportError:  # outside Ansible, as in the unit tests
-    from plugins.module_utils.aws_clients import AWS_ERRORS, aws_client
+    from plugins.module_utils.aws_clients import AWS_ERRORS, aws_client, error_code
 
 
 def run(client: Any, parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -45,7 +46,12 @@ def run(client: Any, parameters: dict[str, Any], check_mode: bool) -> dict[str, 
     Raises:
         ClientError: the repository does not exist.
     """
-    found = client.describe_repositories(repositoryNames=[parameters["repository"]])["repositories"][0]
+    try:
+        found = client.describe_repositories(repositoryNames=[parameters["repository"]])["repositories"][0]
+    except ClientError as error:
+        if check_mode and error_code(error) == "RepositoryNotFoundException":
+            return {"changed": True}
+        raise
     arn = found["repositoryArn"]
     current = {tag["Key"]: tag["Value"] for tag in client.list_tags_for_resource(resourceArn=arn).get("tags", [])}
     wanted = {str(key): str(value) for key, value in parameters["tags"].items()}

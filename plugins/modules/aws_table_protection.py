@@ -10,7 +10,7 @@ description:
   - The module that makes tables has no option for either.
 options:
   table:
-    description: Name of the table. It must exist.
+    description: Name of the table. It must exist, except in check mode.
     type: str
     required: true
   point_in_time_recovery:
@@ -37,11 +37,12 @@ RETURN = r""" # """
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from botocore.exceptions import ClientError
 
 try:
-    from ansible.module_utils.aws_clients import AWS_ERRORS, aws_client
+    from ansible.module_utils.aws_clients import AWS_ERRORS, aws_client, error_code
 except ImportError:  # outside Ansible, as in the unit tests
-    from plugins.module_utils.aws_clients import AWS_ERRORS, aws_client
+    from plugins.module_utils.aws_clients import AWS_ERRORS, aws_client, error_code
 
 
 def has_recovery(client: Any, table: str) -> bool:
@@ -59,7 +60,12 @@ def run(client: Any, parameters: dict[str, Any], check_mode: bool) -> dict[str, 
     """
     table = parameters["table"]
     recovery, deletion = parameters["point_in_time_recovery"], parameters["deletion_protection"]
-    description = client.describe_table(TableName=table)["Table"]
+    try:
+        description = client.describe_table(TableName=table)["Table"]
+    except ClientError as error:
+        if check_mode and error_code(error) == "ResourceNotFoundException":
+            return {"changed": True}
+        raise
     recovery_differs = has_recovery(client, table) != recovery
     deletion_differs = bool(description.get("DeletionProtectionEnabled", False)) != deletion
     if not check_mode:

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -19,6 +20,7 @@ from plugins.modules import (
     aws_image_function,
     aws_repository_tags,
     aws_table_protection,
+    aws_user,
 )
 
 REGION = "us-east-1"
@@ -149,6 +151,57 @@ class TestTableProtection:
             for check_mode in (True, False, False)
         ]
         assert results == [True, True, False]
+
+
+class TestUser:
+    """One policy, one key in a file, and nothing left after the removal."""
+
+    STATEMENT: dict[str, str] = {  # noqa: RUF012 a constant
+        "Effect": "Allow",
+        "Action": "sqs:ReceiveMessage",
+        "Resource": "arn:aws:sqs:us-east-1:123456789012:videos",
+    }
+    POLICY = json.dumps({"Version": "2012-10-17", "Statement": [STATEMENT]})
+
+    def run(self, check_mode: bool = False, **changes: Any) -> Any:
+        parameters = {
+            "name": "poller",
+            "policy": self.POLICY,
+            "credentials_file": "",
+            "tags": {"project": "p"},
+            "state": "present",
+            **changes,
+        }
+        return aws_user.run(client("iam"), parameters, check_mode)["differences"]
+
+    def test_second_run_changes_nothing(self) -> None:
+        assert self.run(check_mode=True) == ["user"]
+        assert self.run() == ["user", "policy", "tags"]
+        assert self.run() == []
+
+    def test_a_second_policy_is_taken_away(self) -> None:
+        self.run()
+        everything = json.dumps({"Version": "2012-10-17", "Statement": [{**self.STATEMENT, "Resource": "*"}]})
+        client("iam").put_user_policy(UserName="poller", PolicyName="more", PolicyDocument=everything)
+        assert self.run(check_mode=True) == ["policy"]
+        assert self.run() == ["policy"]
+        assert client("iam").list_user_policies(UserName="poller")["PolicyNames"] == ["poller"]
+
+    def test_the_key_goes_into_a_file_that_only_its_owner_reads(self, tmp_path: Path) -> None:
+        file = tmp_path / "credentials"
+        assert "access key" in self.run(credentials_file=str(file))
+        assert self.run(credentials_file=str(file)) == []
+        assert file.stat().st_mode & 0o777 == 0o600
+        (key,) = aws_user.access_key_ids(client("iam"), "poller")
+        assert f"aws_access_key_id = {key}" in file.read_text(encoding="ascii")
+        assert [entry.name for entry in tmp_path.iterdir()] == ["credentials"]
+
+    def test_removed_with_everything_twice(self, tmp_path: Path) -> None:
+        file = tmp_path / "credentials"
+        self.run(credentials_file=str(file))
+        assert self.run(state="absent", credentials_file=str(file)) == ["user", "access key"]
+        assert self.run(state="absent", credentials_file=str(file)) == []
+        assert not file.exists()
 
 
 class TestRepositoryTags:
@@ -305,7 +358,30 @@ class TestImageFunction:
 
 
 @pytest.mark.parametrize(
-    "module", [aws_bucket, aws_bucket_notification, aws_image_function, aws_repository_tags, aws_table_protection]
+    ("run", "parameters"),
+    [
+        (
+            lambda parameters: aws_bucket_notification.run(client("s3"), client("sqs"), parameters, check_mode=True),
+            TestBucketNotification.PARAMETERS,
+        ),
+        (
+            lambda parameters: aws_table_protection.run(client("dynamodb"), parameters, check_mode=True),
+            {"table": "students", "point_in_time_recovery": False, "deletion_protection": False},
+        ),
+        (
+            lambda parameters: aws_repository_tags.run(client("ecr"), parameters, check_mode=True),
+            {"repository": "images", "tags": {}},
+        ),
+    ],
+)
+def test_a_check_of_an_empty_account_sees_a_difference(run: Any, parameters: dict[str, Any]) -> None:
+    """What an earlier task would have made is missing in a check; that is no error."""
+    assert run(parameters)["changed"] is True
+
+
+@pytest.mark.parametrize(
+    "module",
+    [aws_bucket, aws_bucket_notification, aws_image_function, aws_repository_tags, aws_table_protection, aws_user],
 )
 def test_documentation_names_every_option(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The options of the documentation are the options of the code, with the same types and defaults."""
