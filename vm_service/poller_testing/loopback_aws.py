@@ -211,12 +211,27 @@ def make_queues(max_receives: int = 3) -> dict[str, str]:
     return urls
 
 
+def make_students(table: str = "student_table", bucket: str = "output-bucket-vid") -> None:
+    """The table of academic records and the bucket of known encodings."""
+    import boto3
+
+    dynamodb: Any = boto3.client("dynamodb", region_name=REGION)
+    dynamodb.create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": "name", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "name", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    boto3.client("s3", region_name=REGION).create_bucket(Bucket=bucket)
+
+
 def main() -> None:
     """Serve until the process is ended."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=4566)
     parser.add_argument("--queues", action="store_true", help="make the queues")
+    parser.add_argument("--students", action="store_true", help="make the table and the bucket")
     parser.add_argument("--seconds", type=float, default=0, help="time that the function takes for a video")
     options = parser.parse_args()
     aws = LoopbackAws(options.host, options.port)
@@ -228,6 +243,8 @@ def main() -> None:
     aws.function = slow
     if options.queues:
         make_queues()
+    if options.students:
+        make_students()
     sys.stdout.write(f"{aws.url}\n")
     sys.stdout.flush()
     threading.Event().wait()
