@@ -56,7 +56,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-LOGIN_TIMEOUT_SECONDS = 30
+# An emulated processor on a busy machine takes its time over a login.
+LOGIN_TIMEOUT_SECONDS = 90
 KNOCK_TIMEOUT_SECONDS = 3
 QUESTIONS = "hostname; sudo -n id -u; df --output=size --block-size=1M / | tail -n 1"
 

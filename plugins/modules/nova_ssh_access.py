@@ -85,7 +85,7 @@ except ImportError:  # outside Ansible, as in the unit tests
 
 KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
 KEY = re.compile(r"\b(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) ([A-Za-z0-9+/]+={0,2})")
-LOGIN_TIMEOUT_SECONDS = 20
+LOGIN_TIMEOUT_SECONDS = 60
 CONSOLE_TAIL_LINES = 15
 
 
