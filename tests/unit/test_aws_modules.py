@@ -18,7 +18,7 @@ from plugins.modules import (
     aws_bucket,
     aws_bucket_notification,
     aws_image_function,
-    aws_repository_tags,
+    aws_repository,
     aws_table_protection,
     aws_user,
 )
@@ -204,19 +204,71 @@ class TestUser:
         assert not file.exists()
 
 
-class TestRepositoryTags:
-    """Missing tags are added, foreign ones stay."""
+class TestRepository:
+    """Immutable, scanned, expiring; each property is corrected alone."""
 
-    def test_adds_what_is_missing(self) -> None:
-        ecr = client("ecr")
-        arn = ecr.create_repository(repositoryName="images", tags=[{"Key": "foreign", "Value": "1"}])["repository"][
-            "repositoryArn"
-        ]
-        parameters = {"repository": "images", "tags": {"project": "p"}}
-        results = [aws_repository_tags.run(ecr, parameters, mode)["changed"] for mode in (True, False, False)]
-        assert results == [True, True, False]
-        tags = {tag["Key"]: tag["Value"] for tag in ecr.list_tags_for_resource(resourceArn=arn)["tags"]}
-        assert tags == {"foreign": "1", "project": "p"}
+    LIFECYCLE = json.dumps(
+        {
+            "rules": [
+                {
+                    "rulePriority": 1,
+                    "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 10},
+                    "action": {"type": "expire"},
+                }
+            ]
+        }
+    )
+
+    def run(self, check_mode: bool = False, **changes: Any) -> Any:
+        parameters = {
+            "name": "images",
+            "lifecycle_policy": self.LIFECYCLE,
+            "tags": {"project": "p"},
+            "state": "present",
+            **changes,
+        }
+        return aws_repository.run(client("ecr"), parameters, check_mode)["differences"]
+
+    def test_second_run_changes_nothing(self) -> None:
+        assert self.run(check_mode=True) == ["repository"]
+        assert self.run()[0] == "repository"
+        assert self.run() == []
+
+    @pytest.mark.parametrize(
+        ("operation", "options", "difference"),
+        [
+            ("put_image_tag_mutability", {"imageTagMutability": "MUTABLE"}, "immutable tags"),
+            ("put_image_scanning_configuration", {"imageScanningConfiguration": {"scanOnPush": False}}, "scan on push"),
+            ("delete_lifecycle_policy", {}, "lifecycle"),
+        ],
+    )
+    def test_what_was_changed_is_seen_and_corrected(
+        self, operation: str, options: dict[str, Any], difference: str
+    ) -> None:
+        self.run()
+        getattr(client("ecr"), operation)(repositoryName="images", **options)
+        assert self.run(check_mode=True) == [difference]
+        assert self.run() == [difference]
+        assert self.run() == []
+
+    def test_foreign_tags_stay(self) -> None:
+        self.run(tags={"foreign": "1"})
+        assert self.run() == ["tags"]
+        arn = client("ecr").describe_repositories()["repositories"][0]["repositoryArn"]
+        tags = {tag["Key"] for tag in client("ecr").list_tags_for_resource(resourceArn=arn)["tags"]}
+        assert tags == {"foreign", "project"}
+
+    def test_removed_with_its_images_twice(self) -> None:
+        self.run()
+        client("ecr").put_image(
+            repositoryName="images",
+            imageManifest=json.dumps({"schemaVersion": 2, "layers": []}),
+            imageManifestMediaType="application/vnd.docker.distribution.manifest.v2+json",
+            imageTag="one",
+        )
+        assert self.run(state="absent", check_mode=True) == ["repository"]
+        assert self.run(state="absent") == ["repository"]
+        assert self.run(state="absent") == []
 
 
 class TestImageFunction:
@@ -368,10 +420,6 @@ class TestImageFunction:
             lambda parameters: aws_table_protection.run(client("dynamodb"), parameters, check_mode=True),
             {"table": "students", "point_in_time_recovery": False, "deletion_protection": False},
         ),
-        (
-            lambda parameters: aws_repository_tags.run(client("ecr"), parameters, check_mode=True),
-            {"repository": "images", "tags": {}},
-        ),
     ],
 )
 def test_a_check_of_an_empty_account_sees_a_difference(run: Any, parameters: dict[str, Any]) -> None:
@@ -381,7 +429,7 @@ def test_a_check_of_an_empty_account_sees_a_difference(run: Any, parameters: dic
 
 @pytest.mark.parametrize(
     "module",
-    [aws_bucket, aws_bucket_notification, aws_image_function, aws_repository_tags, aws_table_protection, aws_user],
+    [aws_bucket, aws_bucket_notification, aws_image_function, aws_repository, aws_table_protection, aws_user],
 )
 def test_documentation_names_every_option(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The options of the documentation are the options of the code, with the same types and defaults."""
