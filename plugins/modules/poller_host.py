@@ -18,6 +18,10 @@ options:
     description: AWS region.
     type: str
     required: true
+  release_dir:
+    description: Directory of a version that is looked for.
+    type: str
+    default: ""
   timeout_seconds:
     description: Time limit of the connection.
     type: int
@@ -26,9 +30,9 @@ author: Smart Classroom
 """
 
 RETURN = r"""
-cache_tag:
-  description: Mark of this Python's byte code, such as C(cpython-311).
-  type: str
+installed:
+  description: Whether the version is there, complete.
+  type: bool
   returned: success
 """
 
@@ -97,6 +101,7 @@ def main() -> None:
         argument_spec={
             "endpoint_url": {"type": "str", "default": ""},
             "region": {"type": "str", "required": True},
+            "release_dir": {"type": "str", "default": ""},
             "timeout_seconds": {"type": "int", "default": 10},
         },
         supports_check_mode=True,
@@ -105,7 +110,8 @@ def main() -> None:
     found = problems(sys.version_info[:2], Path("/run/systemd/system"), address, module.params["timeout_seconds"])
     if found:
         module.fail_json(msg="The poller cannot run on this machine: " + "; ".join(found))
-    module.exit_json(changed=False, cache_tag=sys.implementation.cache_tag)
+    release_dir = module.params["release_dir"]
+    module.exit_json(changed=False, installed=bool(release_dir) and (Path(release_dir) / ".complete").exists())
 
 
 if __name__ == "__main__":

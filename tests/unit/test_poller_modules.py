@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from plugins.modules import poller_bundle, poller_host, poller_queues
+from plugins.modules import poller_bundle, poller_host, poller_install, poller_queues
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -160,3 +162,104 @@ def test_queues_are_looked_up_and_probed() -> None:
     assert json.loads(message["Body"])["Event"] == "s3:TestEvent"
     with pytest.raises(poller_queues.QueueMissingError, match=r"the queue other does not exist; .* make up"):
         poller_queues.queue_url(sqs, "other")
+
+
+VERSION = "0123456789abcdef"
+
+
+def installer(directory: Path, version: str = VERSION, *, check_mode: bool = False) -> poller_install.Installer:
+    """An installer of an archive that holds a package of one file."""
+    tree = directory / "tree" / version
+    (tree / "lib" / "classroom_poller").mkdir(parents=True, exist_ok=True)
+    (tree / "lib" / "classroom_poller" / "cli.py").write_text("x = 1\n")
+    (tree / ".complete").write_text(version)
+    archive = directory / f"{version}.tar.gz"
+    poller_bundle.pack(tree, archive)
+    return poller_install.Installer(directory / "smart-classroom", version, archive, check_mode, os.getuid())
+
+
+def install(found: poller_install.Installer, *files: poller_install.File) -> list[str]:
+    found.changes.clear()
+    found.ensure_release(sys.implementation.cache_tag, sys.executable)
+    found.ensure_current()
+    for file in files:
+        found.ensure_file(file)
+    found.remove_earlier()
+    return found.changes
+
+
+def test_files_are_installed_once(tmp_path: Path) -> None:
+    found = installer(tmp_path)
+    secret = poller_install.File(tmp_path / "etc" / "smart-classroom" / "aws-credentials", "secret", 0o600)
+    assert install(found, secret) == [f"version {VERSION}", "link current", str(secret.path)]
+    package = tmp_path / "smart-classroom" / "current" / "lib" / "classroom_poller"
+    assert (package / "cli.py").read_text() == "x = 1\n"
+    assert list((package / "__pycache__").iterdir())
+    assert secret.path.read_text() == "secret"
+    assert secret.path.stat().st_mode & 0o7777 == 0o600
+    assert not found.archive.exists()
+    assert install(found, secret) == []
+
+
+@pytest.mark.parametrize("damage", ["content", "mode", "directory", "link"])
+def test_what_somebody_changed_is_put_right(tmp_path: Path, damage: str) -> None:
+    found = installer(tmp_path)
+    settings = poller_install.File(tmp_path / "smart-classroom" / "poller.toml", "right", 0o644)
+    install(found, settings)
+    link = tmp_path / "smart-classroom" / "current"
+    if damage == "content":
+        settings.path.write_text("wrong")
+    elif damage == "mode":
+        settings.path.chmod(0o666)
+    elif damage == "directory":
+        settings.path.parent.chmod(0o777)
+    else:
+        link.unlink()
+        link.symlink_to("elsewhere")
+    assert len(install(found, settings)) == 1
+    assert install(found, settings) == []
+    assert settings.path.read_text() == "right"
+    assert settings.path.stat().st_mode & 0o7777 == 0o644
+    assert settings.path.parent.stat().st_mode & 0o7777 == 0o755
+    assert link.readlink() == Path(VERSION)
+
+
+def test_an_interrupted_unpacking_is_done_again(tmp_path: Path) -> None:
+    found = installer(tmp_path)
+    half = tmp_path / "smart-classroom" / VERSION
+    half.mkdir(parents=True)
+    (half / "half").write_text("")
+    install(found)
+    assert not (half / "half").exists()
+    assert (half / ".complete").exists()
+
+
+def test_a_new_version_replaces_the_old(tmp_path: Path) -> None:
+    install(installer(tmp_path))
+    other = "f" * 16
+    assert install(installer(tmp_path, other)) == [f"version {other}", "link current", f"earlier version {VERSION}"]
+    assert sorted(path.name for path in (tmp_path / "smart-classroom").iterdir()) == ["current", other]
+
+
+def test_check_mode_changes_nothing(tmp_path: Path) -> None:
+    found = installer(tmp_path, check_mode=True)
+    file = poller_install.File(tmp_path / "smart-classroom" / "poller.toml", "x", 0o644)
+    assert install(found, file) == [f"version {VERSION}", "link current", str(file.path)]
+    assert not (tmp_path / "smart-classroom").exists()
+    assert found.archive.exists()
+
+
+def test_an_archive_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    found = installer(tmp_path)
+    found.archive.write_bytes(b"no archive")
+    with pytest.raises(poller_install.InstallError, match=rf"{VERSION}.tar.gz cannot be unpacked"):
+        install(found)
+
+
+def test_a_user_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
+    found = installer(tmp_path)
+    found.useradd = "/bin/false"
+    found.ensure_user("root", tmp_path)
+    assert found.changes == []
+    with pytest.raises(poller_install.InstallError, match="/bin/false --system"):
+        found.ensure_user("nobody-of-this-name", tmp_path)
