@@ -54,7 +54,7 @@ lint: ## yamllint, ansible-lint, ruff, mypy, shellcheck
 	ruff format --check .
 	mypy classroom_ops plugins tests bin/roles-readme bin/interrupted-up
 	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests mypy --config-file ../pyproject.toml .); done
-	for script in roles/*/files/*.py; do mypy "$$script"; done
+	for script in roles/*/files/*.py roles/*/library/*.py; do mypy "$$script"; done
 	git ls-files | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck
 
 check: lint ## lint, repository rules and unit tests: under three minutes
