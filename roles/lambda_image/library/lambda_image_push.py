@@ -51,13 +51,13 @@ digest:
   returned: success
 """
 
-import json  # noqa: E402
-import tempfile  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
 
 try:
     from ansible.module_utils.aws_clients import AWS_ERRORS, aws_client, error_code
