@@ -8,7 +8,8 @@ module: long_task
 short_description: Run a long command on the controller as a job that shows its phases and survives the playbook
 description:
   - Starts a command detached from the playbook run, or follows it to its end while printing its phase and the time.
-  - A job that runs already is attached to, so a build that was started early, or by a run that was interrupted, is not
+  - >-
+    A job that runs already is attached to, so a build that was started early, or by a run that was interrupted, is not
     started twice. A line C(phase: text) in the command's output names the phase.
   - The task always runs the command; guard it with C(when) on what the command makes.
 options:

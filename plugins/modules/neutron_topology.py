@@ -47,7 +47,7 @@ options:
   external:
     description:
       - How to make the external network when it is missing, with the keys C(physical_network), C(cidr), C(gateway),
-        C(pool_start) and C(pool_end). Needs administrator's rights. Empty: the network must exist,
+        C(pool_start) and C(pool_end). Needs administrator's rights. When empty, the network must exist,
         and it is never removed.
     type: dict
     default: {}
