@@ -10,6 +10,7 @@ short_description: Install the files of the poller
 description:
   - Makes the service's user, unpacks its archive, points C(current) at it, writes settings, unit and credentials, and
     removes earlier versions.
+  - Says whether the service runs, with these files and at every boot. What an interrupted run has written counts too.
   - One module instead of a dozen tasks, because each task costs seconds on a virtual machine without hardware support.
 options:
   install_dir:
@@ -32,6 +33,10 @@ options:
     description: Home directory of that user. It is not made.
     type: path
     required: true
+  wants:
+    description: Link that systemd makes when the service is enabled.
+    type: path
+    required: true
   files:
     description: Files to write, owned by root, each with C(path), C(content) and C(mode).
     type: list
@@ -41,6 +46,10 @@ author: Smart Classroom
 """
 
 RETURN = r"""
+runs:
+  description: Whether the service is enabled and runs with the files that are there now.
+  type: bool
+  returned: success
 changes:
   description: What was changed, or would be in check mode.
   type: list
@@ -56,12 +65,14 @@ EXAMPLES = r"""
     archive: /var/tmp/classroom-poller-0123456789abcdef.tar.gz
     user: classroom-poller
     home: /var/lib/smart-classroom
+    wants: /etc/systemd/system/multi-user.target.wants/classroom-poller.service
     files:
       - path: /etc/smart-classroom/poller.toml
         content: "region = 'us-east-1'\n"
         mode: "0644"
 """
 
+import json
 import os
 import pwd
 import shutil
@@ -75,6 +86,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 COMPILE_SECONDS = 300
 USERADD_SECONDS = 60
+STATUS_SECONDS = 60
 
 
 class InstallError(Exception):
@@ -189,6 +201,18 @@ class Installer:
                 if not self.check_mode:
                     shutil.rmtree(path)
 
+    def runs(self, wants: Path, python: str = "/usr/bin/python3") -> bool:
+        """Whether the service is enabled, alive, and started with the files as they are."""
+        if not wants.is_symlink():
+            return False
+        command = [python, "-IBS", str(self.install_dir / "current" / "classroom-poller"), "status"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=STATUS_SECONDS, check=False)
+            status = json.loads(done.stdout)
+            return bool(status["fresh"]) and not status["outdated"]
+        except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError):
+            return False
+
     def _directory(self, path: Path) -> None:
         """A directory of its owner that others can only read, whatever was there before."""
         path.mkdir(parents=True, exist_ok=True)
@@ -220,6 +244,7 @@ def main() -> None:
             "archive": {"type": "path", "required": True},
             "user": {"type": "str", "required": True},
             "home": {"type": "path", "required": True},
+            "wants": {"type": "path", "required": True},
             "files": {
                 "type": "list",
                 "elements": "dict",
@@ -244,9 +269,10 @@ def main() -> None:
         for file in parameters["files"]:
             installer.ensure_file(File(Path(file["path"]), file["content"], int(file["mode"], 8)))
         installer.remove_earlier()
+        runs = installer.runs(Path(parameters["wants"]))
     except (InstallError, OSError) as error:
         module.fail_json(msg=f"The poller's files could not be installed: {error}", changed=bool(installer.changes))
-    module.exit_json(changed=bool(installer.changes), changes=installer.changes)
+    module.exit_json(changed=bool(installer.changes), changes=installer.changes, runs=runs)
 
 
 if __name__ == "__main__":

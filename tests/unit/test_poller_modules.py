@@ -263,3 +263,26 @@ def test_a_user_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     assert found.changes == []
     with pytest.raises(poller_install.InstallError, match="/bin/false --system"):
         found.ensure_user("nobody-of-this-name", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("enabled", "answer", "runs"),
+    [
+        (True, '{"fresh": true, "outdated": false}', True),
+        (False, '{"fresh": true, "outdated": false}', False),
+        (True, '{"fresh": false, "outdated": false}', False),
+        (True, '{"fresh": true, "outdated": true}', False),
+        (True, "Traceback", False),
+        (True, "[]", False),
+    ],
+)
+def test_a_service_that_does_not_run_with_these_files_is_noticed(
+    tmp_path: Path, enabled: bool, answer: str, runs: bool
+) -> None:
+    found = installer(tmp_path)
+    install(found)
+    wants = tmp_path / "wants"
+    if enabled:
+        wants.symlink_to("unit")
+    (found.release / "classroom-poller").write_text(f"print({answer!r})\n")
+    assert found.runs(wants, sys.executable) is runs

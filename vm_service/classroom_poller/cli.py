@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         credentials = Path(directory) / "aws"
         runs_with = identity(options.config, credentials, UNIT)
         return 0 if run_service(config, credentials, Notifier(os.environ), runs_with) else 1
+    except PermissionError as error:
+        logging.getLogger(__name__).critical("%s cannot be read; be root: sudo", error.filename)
+        return 1
     except ConfigError as error:
         logging.getLogger(__name__).critical("%s", error)
         return EXIT_CONFIG
