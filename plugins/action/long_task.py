@@ -25,6 +25,7 @@ PHASE_PREFIX = "phase: "
 TAIL_LINES = 30
 POLL_SECONDS = 0.5
 STOP_SECONDS = 20.0
+NICENESS = 10  # a build leaves the processors to the services that start beside it
 DEFAULT_DIRECTORY = "{{ smart_classroom_state_dir }}/jobs"
 
 
@@ -171,6 +172,7 @@ def _supervise(home: Path, argv: Sequence[str]) -> int:
     """Run ``argv`` and record its exit status. The inherited descriptor keeps the lock until this process ends."""
     lock_fd = int(os.environ.pop("LONG_TASK_LOCK_FD"))
     os.set_inheritable(lock_fd, False)
+    os.nice(NICENESS)
     try:
         code = subprocess.run(argv, check=False).returncode
     except OSError as error:
