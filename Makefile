@@ -23,10 +23,10 @@ up: setup ## bring the whole system up and prove that a video is answered (safe 
 	@$(PLAYBOOK) site.yml
 
 verify: setup ## ask every part whether it works, and send one video through the pipeline
-	@$(PLAYBOOK) playbooks/verify-pipeline.yml
+	@$(PLAYBOOK) playbooks/verify-parts.yml playbooks/verify-pipeline.yml
 
-upload: setup ## VIDEO=clip.mp4 [KEY=name.mp4]: upload a video and print its CSV
-	@$(OPS) upload $(if $(KEY),--key '$(KEY)') '$(VIDEO)'
+upload: setup ## VIDEO=clip.mp4 [KEY=name.mp4] [TIMEOUT=120]: upload a video and print its CSV
+	@$(OPS) upload $(if $(KEY),--key '$(KEY)') $(if $(TIMEOUT),--timeout $(TIMEOUT)) '$(VIDEO)'
 
 enroll: setup ## PHOTOS=dir ROSTER=students.csv: teach the system new students
 	@$(PLAYBOOK) playbooks/enroll-students.yml -e "students_photos_dir=$(abspath $(PHOTOS)) students_roster=$(abspath $(ROSTER))"
