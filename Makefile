@@ -11,7 +11,7 @@ export PYTHONUNBUFFERED = 1
 PLAYBOOK = ansible-playbook -i inventory/$(ENVIRONMENT)
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll workload status logs down purge lint check test roles-readme
+.PHONY: help setup up verify upload enroll workload status logs down purge lint dev lint-ansible lint-code unit check test roles-readme
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,19 +46,28 @@ down: setup ## remove everything that `make up` made, and prove that nothing is 
 purge: setup ## like down, and remove the cached images and files too
 	@$(PLAYBOOK) playbooks/teardown.yml -e confirm=$(ENVIRONMENT) -e control_node_teardown_cache=true
 
-lint: ## yamllint, ansible-lint, ruff, mypy, shellcheck
+lint: lint-ansible lint-code ## yamllint, ansible-lint, ruff, mypy, shellcheck
+
+dev:
 	@bin/setup controller dev function
-	yamllint --strict .
-	ansible-lint
-	ruff check .
+
+lint-ansible: dev
+	@yamllint --strict .
+	ansible-lint -q
+
+lint-code: dev
+	@ruff check .
 	ruff format --check .
 	mypy classroom_ops plugins tests bin/roles-readme bin/interrupted-up
 	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests mypy --config-file ../pyproject.toml .); done
 	for script in roles/*/files/*.py roles/*/library/*.py; do mypy "$$script"; done
 	git ls-files | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck
 
-check: lint ## lint, repository rules and unit tests: under three minutes
-	pytest
+unit: dev
+	@pytest -n 2
+
+check: dev ## lint, repository rules and unit tests: under three minutes
+	@$(MAKE) -j 2 --output-sync=target lint-ansible lint-code unit
 
 test: ## everything: check, each role's scenario, and the whole system up, tested, broken, mended and down
 	@bin/test
