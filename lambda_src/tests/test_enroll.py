@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import MEDIA
+from function_cloud import MEDIA
 from recognition import enroll, pickles
 from recognition.matching import Gallery
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from conftest import EVENTS, INPUT, MEDIA, Cloud, FakeContext, s3_body, sqs_event
+from function_cloud import EVENTS, INPUT, MEDIA, Cloud, FakeContext, s3_body, sqs_event
 from recognition import logs
 from recognition.matching import Gallery
 from recognition.results import Student

@@ -6,7 +6,7 @@ import importlib
 import json
 
 import pytest
-from conftest import OUTPUT, TABLE, Cloud, FakeContext, s3_body, sqs_event
+from function_cloud import OUTPUT, TABLE, Cloud, FakeContext, s3_body, sqs_event
 from recognition.config import ConfigError
 
 

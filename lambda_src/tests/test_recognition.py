@@ -13,7 +13,7 @@ import cv2
 import face_recognition
 import numpy as np
 import pytest
-from conftest import LAMBDA_SRC, MEDIA
+from function_cloud import LAMBDA_SRC, MEDIA
 from hypothesis import given
 from hypothesis import strategies as st
 from recognition import engine

@@ -1,0 +1,96 @@
+"""The function, the services it calls as it sees them, and the events that call it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+LAMBDA_SRC = Path(__file__).resolve().parents[1]
+MEDIA = LAMBDA_SRC.parent / "tests" / "media"
+EVENTS = LAMBDA_SRC.parent / "tests" / "events"
+sys.path.insert(0, str(LAMBDA_SRC))
+warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+
+from recognition.config import Config  # noqa: E402 - after the path
+from recognition.matching import Gallery  # noqa: E402
+from recognition.service import Clients, Service  # noqa: E402
+
+INPUT, OUTPUT, TABLE = "input-bucket-video", "output-bucket-vid", "student_table"
+
+
+@dataclass
+class FakeContext:
+    """What the runtime passes; the time left can be set."""
+
+    aws_request_id: str = "11111111-2222-4333-8444-555555555555"
+    function_version: str = "7"
+    remaining_ms: int = 60_000
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Returns the time left."""
+        return self.remaining_ms
+
+
+@dataclass
+class Cloud:
+    """The services and the function against them."""
+
+    clients: Clients
+    config: Config
+    service: Service
+
+    def upload(self, clip: str, key: str | None = None) -> str:
+        """Puts a sample clip into the input bucket; returns its key."""
+        key = key or clip
+        self.clients.s3.put_object(Bucket=INPUT, Key=key, Body=(MEDIA / clip).read_bytes())
+        return key
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Takes every message of the output queue."""
+        found: list[dict[str, Any]] = []
+        while batch := self.clients.sqs.receive_message(
+            QueueUrl=self.config.output_queue_url, MaxNumberOfMessages=10
+        ).get("Messages"):
+            for message in batch:
+                found.append(json.loads(message["Body"]))
+                self.clients.sqs.delete_message(
+                    QueueUrl=self.config.output_queue_url, ReceiptHandle=message["ReceiptHandle"]
+                )
+        return found
+
+    def read(self, key: str) -> bytes:
+        """Reads an object of the output bucket."""
+        return self.clients.s3.get_object(Bucket=OUTPUT, Key=key)["Body"].read()
+
+    def result_keys(self) -> set[str]:
+        """Returns the keys of the output bucket without the gallery."""
+        listed = self.clients.s3.list_objects_v2(Bucket=OUTPUT).get("Contents", [])
+        return {entry["Key"] for entry in listed} - {self.config.gallery_key}
+
+    def publish_gallery(self, gallery: Gallery) -> None:
+        """Puts a gallery where the function reads it."""
+        self.clients.s3.put_object(
+            Bucket=OUTPUT, Key=self.config.gallery_key, Body=json.dumps(gallery.to_json()).encode()
+        )
+
+
+def sqs_event(*bodies: str) -> dict[str, Any]:
+    """Returns the event of a queue with these messages, named m0, m1, ..."""
+    return {
+        "Records": [
+            {"messageId": f"m{n}", "body": body, "eventSource": "aws:sqs", "receiptHandle": "r"}
+            for n, body in enumerate(bodies)
+        ]
+    }
+
+
+def s3_body(key: str, bucket: str = INPUT) -> str:
+    """Returns an S3 event for an object whose key is already written as S3 writes it."""
+    event = json.loads((EVENTS / "s3-put.json").read_text())
+    event["Records"][0]["s3"]["object"]["key"] = key
+    event["Records"][0]["s3"]["bucket"]["name"] = bucket
+    return json.dumps(event)
