@@ -22,7 +22,7 @@ from classroom_ops.console import DIM, GREEN, RED, YELLOW, colour, size
 from classroom_ops.environment import Endpoints
 from classroom_ops.errors import OpsError
 
-PROBE_SECONDS = 7.0
+PROBE_SECONDS = 8.5  # the screen is promised within ten
 _CALL_SECONDS = 4.0
 _LOW_DISK_SHARE = 0.05
 _LOW_MEMORY_SHARE = 0.05
