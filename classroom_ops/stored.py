@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from classroom_ops.commands import ssh
 from classroom_ops.environment import Endpoints
 
-SECONDS = 20.0
+SECONDS = 60.0
 _NONE_FOUND = 1  # grep's exit code
 
 
