@@ -109,17 +109,17 @@ def prove(aws: Aws, media: Path) -> Proof:
     seconds = time.monotonic() - begin
     compare(clips[clip], answer, records(aws, answer.names))
     result = on_vm(aws.endpoints, sent, answer.csv)
-    remove(aws, key)
+    remove(aws, key, result)
     return Proof(clip.name, seconds, rows_of(answer.csv), result.host, result.path)
 
 
-def remove(aws: Aws, key: str) -> None:
-    """Remove a video and all that was made of it."""
+def remove(aws: Aws, key: str, result: stored.Stored) -> None:
+    """Remove a video and all that was made of it; ``result`` is the CSV on the VM."""
     keys = answers.result_keys(key)
     aws.s3.delete_object(Bucket=aws.endpoints.input_bucket, Key=key)
     for name in (keys.csv, keys.json, keys.frame):
         aws.s3.delete_object(Bucket=aws.endpoints.output_bucket, Key=name)
-    stored.remove(aws.endpoints, stored.find(aws.endpoints, key))
+    stored.remove(aws.endpoints, [stored.Stored(result.host, f"{result.path.removesuffix('.csv')}.json")])
 
 
 def dead_letters(aws: Aws) -> int:
