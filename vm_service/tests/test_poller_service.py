@@ -27,8 +27,12 @@ def test_uploads_become_files_and_the_queues_end_empty(world: World, start: Star
         world.upload(key)
     service = start()
     eventually(lambda: len(world.csv_files()) == 25 and world.empty(), what="25 results")
-    status = service.status.snapshot()
-    assert (status["invoked"], status["answered"], status["stored"], status["failures"]) == (25, 25, 25, 0)
+
+    def counts() -> tuple[object, ...]:
+        status = service.status.snapshot()
+        return tuple(status[name] for name in ("invoked", "answered", "stored", "failures"))
+
+    eventually(lambda: counts() == (25, 25, 25, 0), what="the counts of 25 videos")
     assert len(world.results()) == 50
 
 
@@ -78,7 +82,7 @@ def test_only_named_failures_come_again(world: World, start: Start) -> None:
     service = start(concurrency=1)
     eventually(lambda: len(world.csv_files()) == 3 and world.empty(), what="3 results")
     assert sorted(tries.values()) == [1, 1, 2]
-    assert service.status.snapshot()["failures"] == 1
+    eventually(lambda: service.status.snapshot()["failures"] == 1, what="one failure counted")
 
 
 def test_a_function_that_always_fails_ends_in_the_dead_letter_queue_and_takes_nobody_along(
@@ -121,7 +125,7 @@ def test_a_function_that_cannot_be_started_costs_no_receive(
     eventually(lambda: "function" in service.status.snapshot()["problems"], what="a problem in the status")
     eventually(lambda: world.csv_files() and world.empty(), what="the result")
     assert seen == [1]
-    assert service.status.snapshot()["problems"] == {}
+    eventually(lambda: service.status.snapshot()["problems"] == {}, what="a status without a problem")
 
 
 def test_a_function_that_stays_away_lets_the_queue_decide(world: World, start: Start) -> None:
@@ -174,7 +178,8 @@ def test_duplicates_change_nothing(world: World, start: Start) -> None:
     service = start()
     eventually(world.empty, what="an empty queue")
     assert len(world.results()) == 2
-    assert (service.status.snapshot()["stored"], service.status.snapshot()["unchanged"]) == (1, 4)
+    eventually(lambda: service.status.snapshot()["unchanged"] == 4, what="four duplicates noticed")
+    assert service.status.snapshot()["stored"] == 1
 
 
 def test_garbage_goes_to_the_dead_letter_queue_and_stops_nobody(world: World, start: Start) -> None:
@@ -212,7 +217,7 @@ def test_a_full_disk_loses_nothing_and_spends_no_receives(
     assert world.depth("output-notification-dlq") == 0
     full.clear()
     eventually(lambda: len(world.csv_files()) == 12 and world.empty(), what="12 results", seconds=30)
-    assert service.status.snapshot()["problems"] == {}
+    eventually(lambda: service.status.snapshot()["problems"] == {}, what="a status without a problem")
 
 
 def test_the_stop_finishes_what_runs_and_gives_back_the_rest(world: World, start: Start) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
 import json
 import os
-import threading
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -151,9 +149,17 @@ def test_unreachable_vm_fails_and_is_told(
     assert "on the VM: cannot be read: the VM classroom-poller-1 cannot be reached" in capsys.readouterr().err
 
 
-def test_interrupt_reports_what_is_there(aws: Aws, classroom: Any, media: Path) -> None:
+def test_interrupt_reports_what_is_there(
+    aws: Aws, classroom: Any, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     classroom.reply = lambda key: rightly(key) if key.endswith("ada.mp4") else None
-    threading.Timer(2.0, _thread.interrupt_main).start()
+
+    def operator(text: str) -> None:
+        if text == "6 uploaded, 2 answered":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(workload, "say", operator)
+    monkeypatch.setattr(workload, "REPORT_SECONDS", 0)
     assert workload.run(aws, media, 6, 1, 0, 60, keep=False) == 130
     found = report(aws)
     assert found["interrupted"] is True
