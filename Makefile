@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 ENVIRONMENT ?= local
 PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED = 1
+# Ansible compiled anew in each of its processes would cost half a second each time.
+unexport PYTHONDONTWRITEBYTECODE
 PLAYBOOK = ansible-playbook -i inventory/$(ENVIRONMENT)
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
