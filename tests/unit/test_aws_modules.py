@@ -17,6 +17,7 @@ from moto import mock_aws
 from plugins.modules import (
     aws_bucket,
     aws_bucket_notification,
+    aws_function_rollback,
     aws_image_function,
     aws_repository,
     aws_table_protection,
@@ -286,6 +287,8 @@ class TestImageFunction:
         "environment_queues": {"OUTPUT_QUEUE_URL": "answers"},
         "reserved_concurrency": -1,
         "tags": {"project": "p"},
+        "alias": "",
+        "kept_versions": 3,
     }
 
     @pytest.fixture(autouse=True)
@@ -401,12 +404,137 @@ class TestImageFunction:
         aws_image_function.create(Function(), "recognition", wanted, 5)
         assert answers == []
 
+    def live(self) -> str:
+        """Number of the version that the alias points at."""
+        return str(client("lambda").get_alias(FunctionName="recognition", Name="live")["FunctionVersion"])
+
+    def test_the_alias_points_at_a_version_of_what_is_deployed(self) -> None:
+        assert self.deploy(alias="live")["differences"] == ["function"]
+        first = self.live()
+        assert self.deploy(alias="live")["changed"] is False
+        assert self.deploy(alias="live", memory_mb=1024)["differences"] == ["configuration", "alias"]
+        assert int(self.live()) > int(first)
+        assert self.deploy(alias="live", memory_mb=1024)["changed"] is False
+
+    def test_an_interrupted_run_is_taken_up_where_it_ended(self) -> None:
+        self.deploy()  # as if it had died before the version was published
+        assert self.deploy(alias="live", check_mode=True)["differences"] == ["alias"]
+        assert aws_image_function.find(client("lambda"), "recognition", "live") is None
+        assert self.deploy(alias="live")["differences"] == ["alias"]
+        assert self.deploy(alias="live")["changed"] is False
+
+    def test_only_the_newest_versions_are_kept(self) -> None:
+        for memory in (512, 640, 768, 896, 1024):
+            self.deploy(alias="live", memory_mb=memory)
+        kept = aws_image_function.published_versions(client("lambda"), "recognition")
+        assert len(kept) == 3
+        assert self.live() == str(max(kept))
+
     def test_remove_twice(self) -> None:
         self.deploy()
         results = [
             aws_image_function.remove(client("lambda"), "recognition", mode)["changed"] for mode in (True, False, False)
         ]
         assert results == [True, True, False]
+
+
+class Versions:
+    """A function with published versions; ``broken`` ones fail. moto can neither run an image nor name its version."""
+
+    def __init__(self, digests: dict[str, str], live: str, broken: set[str]) -> None:
+        self.digests, self.alias, self.broken = digests, live, broken
+        self.invoked: list[str] = []
+
+    def number(self, qualifier: str) -> str:
+        return self.alias if qualifier == "live" else qualifier
+
+    def get_function(self, **options: str) -> dict[str, Any]:
+        number = self.number(options["Qualifier"])
+        if number not in self.digests:
+            raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "GetFunction")
+        return {"Configuration": {"Version": number}, "Code": {"ImageUri": f"host/images@{self.digests[number]}"}}
+
+    def get_paginator(self, _operation: str) -> Versions:
+        return self
+
+    def paginate(self, **_options: Any) -> list[dict[str, Any]]:
+        return [{"Versions": [{"Version": number}]} for number in self.digests]
+
+    def invoke(self, **options: Any) -> dict[str, Any]:
+        number = self.number(options["Qualifier"])
+        self.invoked.append(options["Qualifier"])
+        failure = {"FunctionError": "Unhandled"} if number in self.broken else {}
+        return {"Payload": io.BytesIO(b"it broke"), "ExecutedVersion": number, **failure}
+
+    def update_alias(self, **options: str) -> None:
+        self.alias = options["FunctionVersion"]
+
+
+class TestFunctionRollback:
+    """Back to the earlier image, once, and only to one that answers."""
+
+    DIGESTS: dict[str, str] = {  # noqa: RUF012 a constant
+        "$LATEST": "sha256:c",
+        "1": "sha256:a",
+        "2": "sha256:b",
+        "9": "sha256:c",
+        "10": "sha256:c",
+    }
+
+    def function(self, live: str = "10", broken: frozenset[str] = frozenset()) -> Versions:
+        return Versions(self.DIGESTS, live, set(broken))
+
+    def run(self, function: Versions, version: str = "", check_mode: bool = False, gone: str = "") -> dict[str, Any]:
+        class Registry:
+            def describe_images(self, **options: Any) -> None:
+                if options["imageIds"][0]["imageDigest"] == gone:
+                    raise ClientError({"Error": {"Code": "ImageNotFoundException"}}, "DescribeImages")
+
+        parameters = {"name": "recognition", "alias": "live", "repository": "images", "version": version}
+        return aws_function_rollback.run(function, Registry(), parameters, check_mode)
+
+    def test_to_the_newest_version_with_another_image_and_no_further(self) -> None:
+        function = self.function()
+        result = self.run(function)
+        assert (result["before"]["version"], result["after"]["version"]) == ("10", "2")
+        assert (function.alias, function.invoked) == ("2", ["2", "live"])
+        assert self.run(function)["changed"] is False
+        assert function.alias == "2"
+
+    def test_check_mode_moves_nothing(self) -> None:
+        function = self.function()
+        assert self.run(function, check_mode=True)["after"]["version"] == "2"
+        assert (function.alias, function.invoked) == ("10", [])
+
+    def test_to_a_version_of_choice(self) -> None:
+        function = self.function()
+        assert self.run(function, "1")["after"] == {"version": "1", "digest": "sha256:a"}
+
+    def test_a_version_that_fails_is_refused_before_callers_meet_it(self) -> None:
+        function = self.function(broken=frozenset({"2"}))
+        with pytest.raises(
+            aws_function_rollback.RollbackError, match=r"recognition:2 fails.*it broke.*rollback_version"
+        ):
+            self.run(function)
+        assert function.alias == "10"
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"gone": "sha256:b"}, "sha256:b of version 2 is no longer in the repository"),
+            ({"version": "7"}, "has no 7"),
+        ],
+    )
+    def test_what_is_gone_is_named(self, options: dict[str, str], message: str) -> None:
+        function = self.function()
+        with pytest.raises(aws_function_rollback.RollbackError, match=message):
+            self.run(function, **options)
+        assert function.alias == "10"
+
+    def test_without_an_earlier_image_there_is_no_way_back(self) -> None:
+        function = Versions({"$LATEST": "sha256:a", "1": "sha256:a"}, "1", set())
+        with pytest.raises(aws_function_rollback.RollbackError, match="nothing to go back to"):
+            self.run(function)
 
 
 @pytest.mark.parametrize(
@@ -429,7 +557,15 @@ def test_a_check_of_an_empty_account_sees_a_difference(run: Any, parameters: dic
 
 @pytest.mark.parametrize(
     "module",
-    [aws_bucket, aws_bucket_notification, aws_image_function, aws_repository, aws_table_protection, aws_user],
+    [
+        aws_bucket,
+        aws_bucket_notification,
+        aws_function_rollback,
+        aws_image_function,
+        aws_repository,
+        aws_table_protection,
+        aws_user,
+    ],
 )
 def test_documentation_names_every_option(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The options of the documentation are the options of the code, with the same types and defaults."""
