@@ -14,7 +14,9 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from plugins.module_utils import access_keys
 from plugins.modules import (
+    aws_access_key,
     aws_bucket,
     aws_bucket_notification,
     aws_function_rollback,
@@ -193,9 +195,23 @@ class TestUser:
         assert "access key" in self.run(credentials_file=str(file))
         assert self.run(credentials_file=str(file)) == []
         assert file.stat().st_mode & 0o777 == 0o600
-        (key,) = aws_user.access_key_ids(client("iam"), "poller")
+        (key,) = access_keys.user_keys(client("iam"), "poller")
         assert f"aws_access_key_id = {key}" in file.read_text(encoding="ascii")
         assert [entry.name for entry in tmp_path.iterdir()] == ["credentials"]
+
+    def test_a_key_that_the_user_does_not_have_is_replaced(self, tmp_path: Path) -> None:
+        file = tmp_path / "credentials"
+        file.write_text("[default]\naws_access_key_id = LOST\naws_secret_access_key = lost\n")
+        assert "access key" in self.run(credentials_file=str(file))
+        assert access_keys.key_id(file) in access_keys.user_keys(client("iam"), "poller")
+        assert self.run(credentials_file=str(file)) == []
+
+    def test_keys_whose_secret_nobody_has_do_not_use_up_the_two(self, tmp_path: Path) -> None:
+        self.run()
+        for _ in range(2):  # as runs that died between the answer and the file
+            client("iam").create_access_key(UserName="poller")
+        assert self.run(credentials_file=str(tmp_path / "credentials")) == ["access key"]
+        assert list(access_keys.user_keys(client("iam"), "poller")) == [access_keys.key_id(tmp_path / "credentials")]
 
     def test_removed_with_everything_twice(self, tmp_path: Path) -> None:
         file = tmp_path / "credentials"
@@ -203,6 +219,90 @@ class TestUser:
         assert self.run(state="absent", credentials_file=str(file)) == ["user", "access key"]
         assert self.run(state="absent", credentials_file=str(file)) == []
         assert not file.exists()
+
+
+class TestAccessKey:
+    """A key replaced in steps: both valid in between, never a third, and a death after any step is made good."""
+
+    STEPS = ("prepared", "promoted", "retired", "finished")
+
+    @pytest.fixture(autouse=True)
+    def user(self, tmp_path: Path) -> None:
+        client("iam").create_user(UserName="poller")
+        self.file = tmp_path / "credentials"
+        access_keys.make_key(client("iam"), "poller", self.file)
+
+    def take(self, step: str, check_mode: bool = False) -> dict[str, Any]:
+        parameters = {"user": "poller", "credentials_file": str(self.file), "step": step, "wait_seconds": 5}
+        return aws_access_key.run(client("iam"), parameters, check_mode, lambda _path: "arn:aws:iam::1:user/poller")
+
+    def keys(self) -> dict[str, str]:
+        return access_keys.user_keys(client("iam"), "poller")
+
+    def test_both_keys_work_until_the_new_one_is_everywhere(self) -> None:
+        old = access_keys.key_id(self.file)
+        new = self.take("prepared")["key_id"]
+        assert self.keys() == {old: "Active", new: "Active"}
+        assert access_keys.key_id(self.file) == old
+        assert self.take("promoted")["key_id"] == new
+        assert access_keys.key_id(self.file) == new
+        assert self.take("retired")["others"] == [old]
+        assert self.keys() == {old: "Inactive", new: "Active"}
+        assert self.take("finished")["others"] == [old]
+        assert self.keys() == {new: "Active"}
+        assert [path.name for path in self.file.parent.iterdir()] == ["credentials"]
+
+    @pytest.mark.parametrize("step", STEPS)
+    def test_a_step_taken_again_changes_nothing(self, step: str) -> None:
+        for taken in self.STEPS[: self.STEPS.index(step) + 1]:
+            assert self.take(taken)["changed"] is True
+        assert self.take(step)["changed"] is False
+
+    @pytest.mark.parametrize("last", range(5))
+    def test_a_rotation_that_died_is_taken_up(self, last: int) -> None:
+        begun = access_keys.key_id(self.file)
+        for step in self.STEPS[:last]:
+            self.take(step)
+        for step in self.STEPS:
+            self.take(step)
+            assert len(self.keys()) <= 2
+            assert self.keys()[access_keys.key_id(self.file) or ""] == "Active"
+        assert list(self.keys()) == [access_keys.key_id(self.file)]
+        assert begun not in self.keys()
+
+    def test_a_death_before_the_secret_was_written_down_costs_nothing(self) -> None:
+        client("iam").create_access_key(UserName="poller")
+        new = self.take("prepared")["key_id"]
+        assert list(self.keys()) == [access_keys.key_id(self.file), new]
+
+    def test_check_mode_makes_no_key(self) -> None:
+        before = self.keys()
+        assert self.take("prepared", check_mode=True)["changed"] is True
+        assert self.keys() == before
+        assert list(self.file.parent.iterdir()) == [self.file]
+
+    def test_the_only_valid_key_is_never_switched_off(self) -> None:
+        self.file.write_text("[default]\naws_access_key_id = LOST\naws_secret_access_key = lost\n")
+        for step in ("retired", "finished"):
+            with pytest.raises(aws_access_key.RotationError, match="the others are left alone"):
+                self.take(step)
+        assert list(self.keys().values()) == ["Active"]
+
+    def test_a_key_that_aws_does_not_know_yet_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(aws_access_key, "POLL_SECONDS", 0)
+        unknown: Any = {"Error": {"Code": "InvalidClientTokenId"}}
+        answers: list[Any] = [ClientError(unknown, "GetCallerIdentity"), "arn:aws:iam::1:user/poller"]
+
+        def ask(_path: Path) -> Any:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        aws_access_key.await_valid(self.file, "poller", 5, ask)
+        assert answers == []
+        with pytest.raises(aws_access_key.RotationError, match=r"belongs to .*mallory, not to poller"):
+            aws_access_key.await_valid(self.file, "poller", 5, lambda _path: "arn:aws:iam::1:user/mallory")
 
 
 class TestRepository:
@@ -558,6 +658,7 @@ def test_a_check_of_an_empty_account_sees_a_difference(run: Any, parameters: dic
 @pytest.mark.parametrize(
     "module",
     [
+        aws_access_key,
         aws_bucket,
         aws_bucket_notification,
         aws_function_rollback,
