@@ -106,6 +106,8 @@ class Account:
             "smart_classroom_state_dir": str(self.directory),
             "smart_classroom_aws_environment": environment,
             "iam_roles_poller_access_key": True,
+            # Enough that no video becomes a dead letter while its permission is away.
+            "sqs_queues_max_receive_count": 10,
             "iam_roles_poller_credentials_file": str(self.credentials_file),
         }
         done = subprocess.run(

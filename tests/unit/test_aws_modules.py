@@ -21,6 +21,7 @@ from plugins.modules import (
     aws_bucket_notification,
     aws_function_rollback,
     aws_image_function,
+    aws_queue_protection,
     aws_repository,
     aws_table_protection,
     aws_user,
@@ -50,7 +51,14 @@ class TestBucket:
     """Closed, encrypted, TLS only; each property is corrected alone."""
 
     def run(self, check_mode: bool = False, **changes: Any) -> Any:
-        parameters = {"name": "videos", "versioning": False, "tags": {"project": "p"}, **changes}
+        parameters = {
+            "name": "videos",
+            "versioning": False,
+            "expiration_days": 0,
+            "noncurrent_days": 30,
+            "tags": {"project": "p"},
+            **changes,
+        }
         return aws_bucket.run(client("s3"), parameters, check_mode)["differences"]
 
     def test_second_run_changes_nothing(self) -> None:
@@ -67,6 +75,7 @@ class TestBucket:
             ("delete_public_access_block", {}, "public access"),
             ("delete_bucket_ownership_controls", {}, "object ownership"),
             ("delete_bucket_policy", {}, "policy"),
+            ("delete_bucket_lifecycle", {}, "lifecycle"),
             ("delete_bucket_tagging", {}, "tags"),
             ("put_bucket_versioning", {"VersioningConfiguration": {"Status": "Enabled"}}, "versioning"),
         ],
@@ -79,6 +88,16 @@ class TestBucket:
         assert self.run(check_mode=True) == [difference]
         assert self.run() == [difference]
         assert self.run() == []
+
+    def test_what_expires_is_what_was_asked_for(self) -> None:
+        self.run()
+        assert self.run(expiration_days=7) == ["lifecycle"]
+        assert self.run(expiration_days=7) == []
+        assert self.run(expiration_days=7, versioning=True) == ["versioning", "lifecycle"]
+        assert self.run(expiration_days=7, versioning=True) == []
+        rules = client("s3").get_bucket_lifecycle_configuration(Bucket="videos")["Rules"]
+        assert {rule["ID"] for rule in rules} == {"unfinished-uploads", "objects", "earlier-versions"}
+        assert self.run() == ["versioning", "lifecycle"]
 
     def test_foreign_tags_stay(self) -> None:
         self.run(tags={"foreign": "1"})
@@ -135,6 +154,57 @@ class TestBucketNotification:
     def test_missing_queue_is_an_error(self) -> None:
         with pytest.raises(ClientError, match="NonExistentQueue"):
             self.run(queue="nothing")
+
+
+class TestQueueProtection:
+    """Encrypted, and a dead-letter queue of one queue only."""
+
+    @pytest.mark.parametrize(
+        ("source", "permission"),
+        [
+            ("", {"redrivePermission": "denyAll"}),
+            (
+                "videos",
+                {"redrivePermission": "byQueue", "sourceQueueArns": ["arn:aws:sqs:us-east-1:123456789012:videos"]},
+            ),
+        ],
+    )
+    def test_set_then_nothing_to_do(self, source: str, permission: dict[str, Any]) -> None:
+        url = client("sqs").create_queue(QueueName="letters", Attributes={"SqsManagedSseEnabled": "false"})["QueueUrl"]
+        parameters = {"name": "letters", "dead_letters_of": source}
+        both = ["RedriveAllowPolicy", "SqsManagedSseEnabled"]
+
+        class Queue:
+            """moto takes a RedriveAllowPolicy and does not give it back; SQS does."""
+
+            written: dict[str, str] = {}  # noqa: RUF012 one test's own
+
+            def get_queue_url(self, **options: Any) -> Any:
+                return client("sqs").get_queue_url(**options)
+
+            def get_queue_attributes(self, **options: Any) -> Any:
+                found = client("sqs").get_queue_attributes(**options)["Attributes"]
+                return {"Attributes": {**found, **self.written}}
+
+            def set_queue_attributes(self, **options: Any) -> None:
+                client("sqs").set_queue_attributes(**options)
+                self.written |= options["Attributes"]
+
+        queue = Queue()
+        found = [
+            aws_queue_protection.run(queue, parameters, check_mode)["differences"]
+            for check_mode in (True, False, False)
+        ]
+        assert found == [both, both, []]
+        attributes = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        assert attributes["SqsManagedSseEnabled"] == "true"
+        assert json.loads(queue.written["RedriveAllowPolicy"]) == permission
+
+    def test_a_missing_queue_is_an_error_except_in_a_check(self) -> None:
+        parameters = {"name": "nothing", "dead_letters_of": ""}
+        assert aws_queue_protection.run(client("sqs"), parameters, check_mode=True)["changed"] is True
+        with pytest.raises(ClientError, match="NonExistentQueue"):
+            aws_queue_protection.run(client("sqs"), parameters, check_mode=False)
 
 
 class TestTableProtection:
@@ -663,6 +733,7 @@ def test_a_check_of_an_empty_account_sees_a_difference(run: Any, parameters: dic
         aws_bucket_notification,
         aws_function_rollback,
         aws_image_function,
+        aws_queue_protection,
         aws_repository,
         aws_table_protection,
         aws_user,
