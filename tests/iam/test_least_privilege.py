@@ -166,7 +166,7 @@ def test_the_permission_is_needed(pipeline: Account, need: Need) -> None:
     key = f"{uuid.uuid4().hex}.mp4"
     policy = pipeline.policy(need.principal)
     begin = len(pipeline.log())
-    refusal = f"not authorized to perform: {need.action} on resource"
+    refusal = f"not authorized to perform: {need.action} because"
     pipeline.set_policy(need.principal, without(policy, need.permission))
     try:
         need.begin(pipeline, key)
