@@ -60,7 +60,7 @@ lint-code: dev
 	ruff format --check .
 	mypy classroom_ops plugins tests bin/roles-readme bin/interrupted-up
 	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests mypy --config-file ../pyproject.toml .); done
-	for script in roles/*/files/*.py roles/*/library/*.py; do mypy "$$script"; done
+	for script in roles/*/files/*.py roles/*/library/*.py; do MYPYPATH="$$(dirname "$$script")" mypy "$$script"; done
 	git ls-files | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck
 
 unit: dev
