@@ -33,7 +33,7 @@ def event(clip: str) -> dict[str, object]:
 
 def main() -> None:
     """Answer every clip of the command line."""
-    from handler import face_recognition_handler
+    from handler import face_recognition_handler  # type: ignore[import-not-found]
 
     for clip in sys.argv[1:]:
         answer = face_recognition_handler(event(clip), Context())

@@ -16,21 +16,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from enforcing_account import (
+
+from tests.iam.enforcing_account import (
     ALIAS,
     FUNCTION,
     FUNCTION_ROLE,
     GALLERY_KEY,
-    INPUT_QUEUE,
     MEDIA,
     OUTPUT,
     OUTPUT_QUEUE,
-    REGION,
     ROOT,
     TABLE,
     Account,
     eventually,
 )
+from tests.iam.poller_process import Poller, running
 
 
 def free_port() -> int:
@@ -38,24 +38,6 @@ def free_port() -> int:
     with socket.socket() as candidate:
         candidate.bind(("127.0.0.1", 0))
         return int(candidate.getsockname()[1])
-
-
-@contextlib.contextmanager
-def running(name: str, command: list[str], directory: Path, environment: dict[str, str]) -> Iterator[None]:
-    """A process whose log is ``<name>.log``, ended with the block."""
-    with (directory / f"{name}.log").open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=directory, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
 
 
 def certificate(directory: Path) -> tuple[Path, Path]:
@@ -160,35 +142,17 @@ def add_functions(account: Account) -> None:
 
 
 @pytest.fixture(scope="session")
-def pipeline(account: Account) -> Iterator[Account]:
+def poller(account: Account) -> Iterator[Poller]:
+    """The poller, not started yet."""
+    made = Poller(account)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def pipeline(account: Account, poller: Poller) -> Account:
     """The whole pipeline at work: uploads are announced, the poller invokes the function by its alias."""
     fill(account)
     add_functions(account)
-    directory = account.directory
-    credentials = directory / "credentials"
-    credentials.mkdir()
-    (credentials / "aws").write_bytes(account.credentials_file.read_bytes())
-    settings = {
-        "region": REGION,
-        "endpoint_url": account.endpoint,
-        "function_name": f"{FUNCTION}:{ALIAS}",
-        "input_queue_url": account.queue_url(INPUT_QUEUE),
-        "output_queue_url": account.queue_url(OUTPUT_QUEUE),
-        "results_dir": str(directory / "state" / "results"),
-        "state_file": str(directory / "status.json"),
-        "wait_seconds": 1,
-        "visibility_seconds": 3,
-        "backoff_base_seconds": 1,
-        "backoff_max_seconds": 1,
-    }
-    config = directory / "poller.toml"
-    config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT / "vm_service"),
-        "CREDENTIALS_DIRECTORY": str(credentials),
-        "AWS_CA_BUNDLE": str(account.certificate),
-    }
-    command = [sys.executable, "-m", "classroom_poller", "run", "--config", str(config)]
-    with running("poller", command, directory, environment):
-        yield account
+    poller.start(account.credentials_file)
+    return account

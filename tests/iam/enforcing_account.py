@@ -91,8 +91,8 @@ class Account:
         values = dict(line.split(" = ") for line in lines if " = " in line)
         return self.client(service, **values)
 
-    def deploy(self) -> None:
-        """Run the roles, with the values of the local environment, against this account."""
+    def deploy(self) -> str:
+        """Run the roles, with the values of the local environment, against this account; returns all that was said."""
         environment = {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_REGION": REGION,
@@ -111,7 +111,7 @@ class Account:
             "iam_roles_poller_credentials_file": str(self.credentials_file),
         }
         done = subprocess.run(
-            ["ansible-playbook", "-i", "inventory/local", "tests/iam/deploy.yml", "-e", json.dumps(values)],
+            ["ansible-playbook", "-vvv", "-i", "inventory/local", "tests/iam/deploy.yml", "-e", json.dumps(values)],
             cwd=ROOT,
             env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             capture_output=True,
@@ -120,6 +120,7 @@ class Account:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
 
     def queue_url(self, name: str) -> str:
         """URL of a queue."""

@@ -16,7 +16,8 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from enforcing_account import (
+
+from tests.iam.enforcing_account import (
     ALIAS,
     FUNCTION,
     GALLERY_KEY,
@@ -293,10 +294,3 @@ def test_the_queue_takes_no_events_of_another_bucket(account: Account) -> None:
         s3.put_bucket_notification_configuration(
             Bucket="bucket-of-somebody", NotificationConfiguration={"QueueConfigurations": [rule]}
         )
-
-
-def test_two_runs_of_the_roles_leave_one_working_key(account: Account) -> None:
-    before = account.credentials_file.read_bytes()
-    account.deploy()
-    assert account.credentials_file.read_bytes() == before
-    assert len(account.client("iam").list_access_keys(UserName="smart-classroom-poller")["AccessKeyMetadata"]) == 1

@@ -19,11 +19,13 @@ from plugins.modules import (
     aws_access_key,
     aws_bucket,
     aws_bucket_notification,
+    aws_budget,
     aws_function_rollback,
     aws_image_function,
     aws_queue_protection,
     aws_repository,
     aws_table_protection,
+    aws_topic,
     aws_user,
 )
 
@@ -608,6 +610,75 @@ class TestImageFunction:
         assert results == [True, True, False]
 
 
+class TestTopic:
+    """Its policy, its addresses; those of others stay."""
+
+    POLICY = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "SNS:Publish"}]})
+
+    def run(self, check_mode: bool = False, **changes: Any) -> Any:
+        parameters = {
+            "name": "alarms",
+            "policy": self.POLICY,
+            "emails": ["teacher@school.example"],
+            "tags": {"project": "p"},
+            "state": "present",
+            **changes,
+        }
+        return aws_topic.run(client("sns"), parameters, check_mode)["differences"]
+
+    def test_second_run_changes_nothing(self) -> None:
+        assert self.run(check_mode=True) == ["topic"]
+        assert self.run() == ["topic", "policy", "addresses", "tags"]
+        assert self.run() == []
+
+    def test_another_address_is_added(self) -> None:
+        self.run()
+        assert self.run(emails=["head@school.example"], check_mode=True) == ["addresses"]
+        assert self.run(emails=["head@school.example"]) == ["addresses"]
+        assert aws_topic.told(client("sns"), aws_topic.find(client("sns"), "alarms") or "") == {
+            "teacher@school.example",
+            "head@school.example",
+        }
+
+    def test_removed_twice(self) -> None:
+        self.run()
+        assert self.run(state="absent") == ["topic"]
+        assert self.run(state="absent") == []
+
+
+class TestBudget:
+    """A limit and who is told of which part of it."""
+
+    def run(self, check_mode: bool = False, **changes: Any) -> Any:
+        parameters = {
+            "name": "monthly",
+            "account": "123456789012",
+            "limit_usd": 50,
+            "percents": [50, 100],
+            "topic_arn": "arn:aws:sns:us-east-1:123456789012:alarms",
+            "state": "present",
+            **changes,
+        }
+        return aws_budget.run(client("budgets"), parameters, check_mode)["differences"]
+
+    def test_second_run_changes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # moto keeps the notifications and not who is told.
+        told = {("ACTUAL", 50.0): True, ("ACTUAL", 100.0): True, ("FORECASTED", 100.0): True}
+        assert self.run(check_mode=True) == ["budget"]
+        assert self.run() == ["budget"]
+        kinds = client("budgets").describe_notifications_for_budget(AccountId="123456789012", BudgetName="monthly")
+        assert {(kind["NotificationType"], kind["Threshold"]) for kind in kinds["Notifications"]} == set(told)
+        monkeypatch.setattr(aws_budget, "current_rules", lambda *_: told)
+        assert self.run() == []
+        assert self.run(limit_usd=60, check_mode=True) == ["limit"]
+        assert self.run(percents=[80], check_mode=True) == ["notifications"]
+
+    def test_removed_twice(self) -> None:
+        self.run()
+        assert self.run(state="absent") == ["budget"]
+        assert self.run(state="absent") == []
+
+
 class Versions:
     """A function with published versions; ``broken`` ones fail. moto can neither run an image nor name its version."""
 
@@ -695,7 +766,7 @@ class TestFunctionRollback:
             ({"version": "7"}, "has no 7"),
         ],
     )
-    def test_what_is_gone_is_named(self, options: dict[str, str], message: str) -> None:
+    def test_what_is_gone_is_named(self, options: dict[str, Any], message: str) -> None:
         function = self.function()
         with pytest.raises(aws_function_rollback.RollbackError, match=message):
             self.run(function, **options)
@@ -731,11 +802,13 @@ def test_a_check_of_an_empty_account_sees_a_difference(run: Any, parameters: dic
         aws_access_key,
         aws_bucket,
         aws_bucket_notification,
+        aws_budget,
         aws_function_rollback,
         aws_image_function,
         aws_queue_protection,
         aws_repository,
         aws_table_protection,
+        aws_topic,
         aws_user,
     ],
 )
