@@ -115,6 +115,7 @@ def await_valid(path: Path, user: str, wait_seconds: int, ask: Callable[[Path], 
                 ) from error
             time.sleep(POLL_SECONDS)
         else:
+            # An emulator that checks no keys answers with the account itself.
             if not owner.endswith((f"/{user}", ":root")):
                 raise RotationError(f"The key in {path} belongs to {owner}, not to {user}. Remove the file.")
             return
