@@ -26,8 +26,10 @@ CACHE = ROOT / ".cache"
 BUILD = [sys.executable, str(ROOT / "roles/lambda_image/files/build_image.py")]
 OPTIONS = ["--project", str(ROOT), "--cache", str(CACHE / "lambda_image"), "--architecture", "arm64"]
 CLIPS = ["joe-biden-360p.mp4", "stranger-720p.mp4", "no-face-720p.mp4", "truncated.mp4"]
-# The same arithmetic in another order: the third digit of a distance may differ, no answer may.
-TOLERANCE = 0.002
+# Given the same pixels both give the same encoding, to seven digits. The pixels differ by up to two levels of 256: the
+# decoder turns YUV into RGB by other instructions on each processor. That moves a distance by about 0.01; between
+# different people it is 0.5.
+TOLERANCE = 0.02
 
 sys.path.insert(0, str(ROOT / "vm_service"))
 from poller_testing.loopback_aws import LoopbackAws  # type: ignore[import-not-found]  # noqa: E402 - after the path

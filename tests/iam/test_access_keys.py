@@ -24,10 +24,10 @@ class Commands(threading.Thread):
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.seen: set[bytes] = set()
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     def run(self) -> None:
-        while not self._stop.wait(0.02):
+        while not self._ended.wait(0.02):
             for process in Path("/proc").glob("[0-9]*"):
                 for kind in ("cmdline", "environ"):
                     try:
@@ -36,7 +36,7 @@ class Commands(threading.Thread):
                         continue  # it has ended
 
     def stop(self) -> bytes:
-        self._stop.set()
+        self._ended.set()
         self.join(10)
         return b"\0".join(self.seen)
 
