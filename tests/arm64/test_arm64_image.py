@@ -6,6 +6,7 @@ becomes the root directory of ``qemu-aarch64-static``. What this does not show i
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -14,11 +15,16 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+
+from tests.iam.enforcing_account import eventually
+from tests.iam.poller_process import free_port, running
 
 ROOT = Path(__file__).resolve().parents[2]
 MEDIA = ROOT / "tests" / "media"
@@ -67,6 +73,13 @@ def layout() -> Path:
     return Path(run([*BUILD, "layout", *OPTIONS], 60).strip())
 
 
+def answers(url: str) -> bool:
+    """Whether somebody answers there."""
+    with contextlib.suppress(OSError):
+        return bool(urllib.request.urlopen(url, timeout=5).status == 200)  # noqa: S310 our own address
+    return False
+
+
 def blob(layout: Path, digest: str) -> Path:
     """A part of the image."""
     return layout / "blobs" / digest.replace(":", "/")
@@ -94,8 +107,6 @@ class Announcing:
 
     def __init__(self) -> None:
         self.aws = LoopbackAws()
-        import boto3
-
         self.clients: dict[str, Any] = {
             name: boto3.client(name, region_name="us-east-1") for name in ("s3", "sqs", "dynamodb")
         }
@@ -176,18 +187,24 @@ def test_every_program_and_library_is_for_arm64(rootfs: Path) -> None:
     assert machines == {183}, "183 is AArch64"
 
 
-def test_the_same_content_makes_the_same_image(layout: Path, tmp_path: Path) -> None:
-    (tmp_path / "files").mkdir()
-    (tmp_path / "files" / "one").write_text("1")
-    (tmp_path / "Containerfile").write_text("FROM scratch\nCOPY files/ /usr/share/\nWORKDIR /\n")
-    sys.path.insert(0, str(ROOT / "roles/lambda_image/files"))
-    import oci_layout  # type: ignore[import-not-found]
-
-    first = oci_layout.write_layout(tmp_path, tmp_path / "a", "arm64", {})
-    os.utime(tmp_path / "files" / "one", (1, 1))
-    assert oci_layout.write_layout(tmp_path, tmp_path / "b", "arm64", {}) == first
-    with pytest.raises(oci_layout.ContainerfileError, match="RUN true"):
-        oci_layout.read_recipe("FROM scratch\nRUN true\n")
+def test_the_registry_has_the_very_image(layout: Path, tmp_path: Path) -> None:
+    packages = tmp_path / "packages"
+    install = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", f"--target={packages}"]
+    run([*install, f"--constraint={ROOT}/requirements.lock", f"--group={ROOT}/pyproject.toml:emulator"], 300, cwd=ROOT)
+    port = free_port()
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(packages), "TMPDIR": str(tmp_path)}
+    environment |= {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "DOCKER_HOST": "unix:///nonexistent"}
+    environment |= {"IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0"}
+    registry = f"127.0.0.1:{port}"
+    with running("registry", [sys.executable, "-m", "ministack"], tmp_path, environment):
+        eventually(lambda: answers(f"http://{registry}/_ministack/health"), 60, "an answer of the registry")
+        keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "us-east-1"}
+        boto3.client("ecr", endpoint_url=f"http://{registry}", **keys).create_repository(repositoryName="f")
+        run(["skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci:{layout}", f"docker://{registry}/f:1"], 300)
+        found = run(["skopeo", "inspect", "--tls-verify=false", f"docker://{registry}/f:1"], 60)
+    index = json.loads((layout / "index.json").read_text())
+    assert json.loads(found)["Digest"] == index["manifests"][0]["digest"]
+    assert json.loads(found)["Architecture"] == "arm64"
 
 
 def test_arm64_answers_as_this_machine_does(services: Announcing, rootfs: Path, qemu: Path) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import os
-import socket
 import ssl
 import subprocess
 import sys
@@ -30,14 +29,7 @@ from tests.iam.enforcing_account import (
     Account,
     eventually,
 )
-from tests.iam.poller_process import Poller, running
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody uses at the moment."""
-    with socket.socket() as candidate:
-        candidate.bind(("127.0.0.1", 0))
-        return int(candidate.getsockname()[1])
+from tests.iam.poller_process import Poller, free_port, running
 
 
 def certificate(directory: Path) -> tuple[Path, Path]:

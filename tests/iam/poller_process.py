@@ -5,12 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.iam.enforcing_account import ALIAS, FUNCTION, INPUT_QUEUE, OUTPUT_QUEUE, REGION, ROOT, Account
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody uses at the moment."""
+    with socket.socket() as candidate:
+        candidate.bind(("127.0.0.1", 0))
+        return int(candidate.getsockname()[1])
 
 
 @contextlib.contextmanager
