@@ -198,10 +198,25 @@ def test_the_registry_has_the_very_image(layout: Path, tmp_path: Path) -> None:
     registry = f"127.0.0.1:{port}"
     with running("registry", [sys.executable, "-m", "ministack"], tmp_path, environment):
         eventually(lambda: answers(f"http://{registry}/_ministack/health"), 60, "an answer of the registry")
-        keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "us-east-1"}
-        boto3.client("ecr", endpoint_url=f"http://{registry}", **keys).create_repository(repositoryName="f")
-        run(["skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci:{layout}", f"docker://{registry}/f:1"], 300)
-        found = run(["skopeo", "inspect", "--tls-verify=false", f"docker://{registry}/f:1"], 60)
+        boto3.client(
+            "ecr",
+            endpoint_url=f"http://{registry}",
+            region_name="us-east-1",
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        ).create_repository(repositoryName="function")
+        run(
+            [
+                "skopeo",
+                "copy",
+                "--quiet",
+                "--dest-tls-verify=false",
+                f"oci:{layout}",
+                f"docker://{registry}/function:1",
+            ],
+            300,
+        )
+        found = run(["skopeo", "inspect", "--tls-verify=false", f"docker://{registry}/function:1"], 60)
     index = json.loads((layout / "index.json").read_text())
     assert json.loads(found)["Digest"] == index["manifests"][0]["digest"]
     assert json.loads(found)["Architecture"] == "arm64"
