@@ -48,7 +48,7 @@ down: setup ## remove everything that `make up` made, and prove that nothing is 
 purge: setup ## like down, and remove the cached images and files too
 	@$(PLAYBOOK) playbooks/teardown.yml -e confirm=$(ENVIRONMENT) -e control_node_teardown_cache=true
 
-lint: lint-ansible lint-code ## yamllint, ansible-lint, ruff, mypy, shellcheck
+lint: lint-ansible lint-code ## yamllint, ansible-lint, ruff, mypy, shellcheck, detect-secrets
 
 dev:
 	@bin/setup controller dev function
@@ -62,7 +62,8 @@ lint-code: dev
 	ruff format --check .
 	mypy classroom_ops plugins tests bin/roles-readme bin/interrupted-up
 	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests mypy --config-file ../pyproject.toml .); done
-	for script in roles/*/files/*.py roles/*/library/*.py; do mypy "$$script"; done
+	for script in roles/*/files/*.py roles/*/library/*.py; do MYPYPATH="$$(dirname "$$script")" mypy "$$script"; done
+	bin/lint-secrets
 	git ls-files | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck
 
 unit: dev

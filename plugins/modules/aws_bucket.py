@@ -8,7 +8,7 @@ module: aws_bucket
 short_description: Make an S3 bucket that is closed to the public, encrypted and answers over TLS only
 description:
   - Public access is blocked in all four ways, access lists are switched off, objects are encrypted, and the bucket's
-    policy denies every request that does not use TLS.
+    policy denies every request that does not use TLS. What an upload that was never finished has left goes after a day.
   - Unlike C(amazon.aws.s3_bucket), which skips itself in check mode, this says in check mode what differs.
 options:
   name:
@@ -19,6 +19,14 @@ options:
     description: Whether overwritten and deleted objects are kept as versions.
     type: bool
     default: false
+  expiration_days:
+    description: After how many days an object is removed. V(0) keeps it.
+    type: int
+    default: 0
+  noncurrent_days:
+    description: After how many days a version is removed that was overwritten or deleted. Only with O(versioning).
+    type: int
+    default: 30
   tags:
     description: Tags of the bucket. Other tags are kept.
     type: dict
@@ -67,7 +75,10 @@ ABSENT = {
     "ServerSideEncryptionConfigurationNotFoundError",
     "NoSuchBucketPolicy",
     "NoSuchTagSet",
+    "NoSuchLifecycleConfiguration",
 }
+# An upload in parts that nobody finishes is invisible, and paid for.
+UNFINISHED_DAYS = 1
 DEFAULT_REGION = "us-east-1"
 
 
@@ -117,8 +128,32 @@ def first_rule(answer: dict[str, Any], configuration: str) -> dict[str, Any]:
     return rules[0] if rules else {}
 
 
-def aspects(s3: Any, bucket: str, versioning: bool, tags: dict[str, str]) -> list[Aspect]:
+def lifecycle_rules(expiration_days: int, noncurrent_days: int, versioning: bool) -> list[dict[str, Any]]:
+    """What S3 removes by itself."""
+    actions: dict[str, dict[str, Any]] = {
+        "unfinished-uploads": {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": UNFINISHED_DAYS}}
+    }
+    if expiration_days:
+        actions["objects"] = {"Expiration": {"Days": expiration_days}}
+    if versioning and noncurrent_days:
+        actions["earlier-versions"] = {"NoncurrentVersionExpiration": {"NoncurrentDays": noncurrent_days}}
+    return [{"ID": name, "Status": "Enabled", "Filter": {"Prefix": ""}, **action} for name, action in actions.items()]
+
+
+def comparable(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rules in one form and order. A filter that admits everything comes back in several forms."""
+    everything: list[Any] = [None, {}, {"Prefix": ""}]
+    kept = [
+        {key: value for key, value in rule.items() if key not in ("Filter", "Prefix") or value not in [*everything, ""]}
+        for rule in rules
+    ]
+    return sorted(kept, key=lambda rule: str(rule.get("ID")))
+
+
+def aspects(s3: Any, bucket: str, parameters: dict[str, Any], tags: dict[str, str]) -> list[Aspect]:
     """Every property that the module sets."""
+    versioning = parameters["versioning"]
+    lifecycle = lifecycle_rules(parameters["expiration_days"], parameters["noncurrent_days"], versioning)
 
     def algorithm() -> Any:
         rule = first_rule(read(s3.get_bucket_encryption, bucket), "ServerSideEncryptionConfiguration")
@@ -171,6 +206,14 @@ def aspects(s3: Any, bucket: str, versioning: bool, tags: dict[str, str]) -> lis
                 Bucket=bucket, VersioningConfiguration={"Status": "Enabled" if versioning else "Suspended"}
             ),
         ),
+        Aspect(
+            "lifecycle",
+            lambda: (
+                comparable(read(s3.get_bucket_lifecycle_configuration, bucket).get("Rules", []))
+                == comparable(lifecycle)
+            ),
+            lambda: s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": lifecycle}),
+        ),
         Aspect("tags", lambda: tags.items() <= current_tags().items(), put_tags),
     ]
 
@@ -211,7 +254,7 @@ def run(s3: Any, parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]
             return {"changed": True, "differences": ["bucket"]}
         create(s3, bucket)
         differences.append("bucket")
-    for aspect in aspects(s3, bucket, parameters["versioning"], tags):
+    for aspect in aspects(s3, bucket, parameters, tags):
         if not aspect.is_right():
             differences.append(aspect.name)
             if not check_mode:
@@ -225,6 +268,8 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "versioning": {"type": "bool", "default": False},
+            "expiration_days": {"type": "int", "default": 0},
+            "noncurrent_days": {"type": "int", "default": 30},
             "tags": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,

@@ -10,6 +10,8 @@ description:
   - Looks up the digest of a tag and deploys exactly that image, so nothing that happens to the tag later reaches the
     function.
   - Changes the function only where it differs, and waits until the change has taken effect.
+  - With an alias, what is deployed becomes a version that nothing changes any more, and the alias points at it. Callers
+    that invoke the alias never meet a half-made change, and the way back is to point at an earlier version.
 options:
   name:
     description: Name of the function.
@@ -58,6 +60,14 @@ options:
     description: Tags of the function. Other tags are kept.
     type: dict
     default: {}
+  alias:
+    description: Alias that points at a version of what is deployed. No version is published if empty.
+    type: str
+    default: ""
+  kept_versions:
+    description: How many of the newest versions are kept. The one that the alias points at is always kept.
+    type: int
+    default: 5
   wait_seconds:
     description: How long to wait until a change has taken effect, and for a new role to be known to Lambda.
     type: int
@@ -136,6 +146,8 @@ class Deployment:
     configuration: Mapping[str, Any]
     concurrency: int | None
     tags: Mapping[str, str]
+    alias: str = ""
+    kept_versions: int = 5
 
 
 def image_uri(ecr: Any, repository: str, tag: str, registry: str) -> str:
@@ -200,13 +212,15 @@ def wanted_deployment(clients: Clients, parameters: dict[str, Any]) -> Deploymen
         },
         concurrency=None if reserved < 0 else reserved,
         tags={str(key): str(value) for key, value in parameters["tags"].items()},
+        alias=parameters["alias"],
+        kept_versions=parameters["kept_versions"],
     )
 
 
-def find(function: Any, name: str) -> dict[str, Any] | None:
-    """The answer of ``GetFunction``, None when there is no such function."""
+def find(function: Any, name: str, qualifier: str = "$LATEST") -> dict[str, Any] | None:
+    """The answer of ``GetFunction`` about a version or an alias, None when there is no such thing."""
     try:
-        found: dict[str, Any] = function.get_function(FunctionName=name)
+        found: dict[str, Any] = function.get_function(FunctionName=name, Qualifier=qualifier)
     except ClientError as error:
         if error_code(error) == "ResourceNotFoundException":
             return None
@@ -231,8 +245,51 @@ def differences(current: dict[str, Any], wanted: Deployment) -> list[str]:
     return [part for part, is_same in same.items() if not is_same]
 
 
-def await_ready(function: Any, name: str, wait_seconds: int) -> None:
-    """Wait until the last change of the function has taken effect.
+def alias_differs(function: Any, name: str, wanted: Deployment) -> bool:
+    """Whether the alias points at anything but a version that is ``wanted``."""
+    if not wanted.alias:
+        return False
+    live = find(function, name, wanted.alias)
+    return live is None or not {"code", "configuration"}.isdisjoint(differences(live, wanted))
+
+
+def move_alias(function: Any, name: str, alias: str, version: str) -> None:
+    """Point the alias, which may be missing, at ``version``."""
+    try:
+        function.update_alias(FunctionName=name, Name=alias, FunctionVersion=version)
+    except ClientError as error:
+        if error_code(error) != "ResourceNotFoundException":
+            raise
+        function.create_alias(FunctionName=name, Name=alias, FunctionVersion=version)
+
+
+def publish(function: Any, name: str, wanted: Deployment, wait_seconds: int) -> None:
+    """Make a version of what is deployed, point the alias at it, and drop the oldest versions.
+
+    Lambda answers with the newest version when that is already what is deployed, so an interrupted run goes on here.
+
+    Raises:
+        FunctionError: the version did not become ready.
+        ClientError: Lambda refuses.
+    """
+    version = function.publish_version(FunctionName=name)["Version"]
+    await_ready(function, name, wait_seconds, version)
+    move_alias(function, name, wanted.alias, version)
+    numbers = sorted(published_versions(function, name), reverse=True)
+    for number in numbers[wanted.kept_versions :]:
+        if str(number) != version:
+            function.delete_function(FunctionName=name, Qualifier=str(number))
+
+
+def published_versions(function: Any, name: str) -> list[int]:
+    """The numbers of the published versions."""
+    pages = function.get_paginator("list_versions_by_function").paginate(FunctionName=name)
+    names = [version["Version"] for page in pages for version in page["Versions"]]
+    return [int(number) for number in names if number != "$LATEST"]
+
+
+def await_ready(function: Any, name: str, wait_seconds: int, version: str = "$LATEST") -> None:
+    """Wait until the last change of the function, or a version of it, has taken effect.
 
     Raises:
         FunctionError: it failed or took too long.
@@ -241,6 +298,7 @@ def await_ready(function: Any, name: str, wait_seconds: int) -> None:
         try:
             function.get_waiter(waiter).wait(
                 FunctionName=name,
+                Qualifier=version,
                 WaiterConfig={"Delay": POLL_SECONDS, "MaxAttempts": max(1, wait_seconds // POLL_SECONDS)},
             )
         except WaiterError as error:
@@ -277,6 +335,11 @@ def create(function: Any, name: str, wanted: Deployment, wait_seconds: int) -> N
             time.sleep(POLL_SECONDS)
 
 
+def function_arn(found: dict[str, Any]) -> str:
+    """ARN of the function itself; asked for a version, Lambda names that version too."""
+    return str(found["Configuration"]["FunctionArn"]).removesuffix(":$LATEST")
+
+
 def set_concurrency(function: Any, name: str, concurrency: int | None) -> None:
     """Reserve ``concurrency`` invocations, or none."""
     if concurrency is None:
@@ -294,6 +357,9 @@ def deploy(function: Any, name: str, wanted: Deployment, wait_seconds: int, chec
     """
     current = find(function, name)
     changes = ["function"] if current is None else differences(current, wanted)
+    stale_alias = current is None or alias_differs(function, name, wanted)
+    if current is not None and stale_alias:
+        changes.append("alias")
     if not check_mode:
         if current is None:
             create(function, name, wanted, wait_seconds)
@@ -311,13 +377,15 @@ def deploy(function: Any, name: str, wanted: Deployment, wait_seconds: int, chec
         if "concurrency" in changes:
             set_concurrency(function, name, wanted.concurrency)
         if "tags" in changes and current is not None:
-            function.tag_resource(Resource=current["Configuration"]["FunctionArn"], Tags=dict(wanted.tags))
+            function.tag_resource(Resource=function_arn(current), Tags=dict(wanted.tags))
+        if wanted.alias and stale_alias:
+            publish(function, name, wanted, wait_seconds)
         current = find(function, name)
     return {
         "changed": bool(changes),
         "differences": changes,
         "image_uri": wanted.image_uri,
-        "arn": current["Configuration"]["FunctionArn"] if current else "",
+        "arn": function_arn(current) if current else "",
     }
 
 
@@ -345,6 +413,8 @@ def main() -> None:
             "environment_queues": {"type": "dict", "default": {}},
             "reserved_concurrency": {"type": "int", "default": -1},
             "tags": {"type": "dict", "default": {}},
+            "alias": {"type": "str", "default": ""},
+            "kept_versions": {"type": "int", "default": 5},
             "wait_seconds": {"type": "int", "default": 120},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },

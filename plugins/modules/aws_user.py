@@ -9,7 +9,7 @@ short_description: Make an IAM user for a program, with one inline policy and an
 description:
   - The policy and the user bear the same name. Other policies of the user are removed.
   - AWS shows the secret of an access key once, so it goes from the answer into a file that only its owner reads, and
-    never into a result. A key is made when the file is absent.
+    never into a result. A key is made when the file is absent, or when the user does not have its key any more.
 options:
   name:
     description: Name of the user.
@@ -50,7 +50,6 @@ differences:
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +57,11 @@ from ansible.module_utils.basic import AnsibleModule
 from botocore.exceptions import ClientError
 
 try:
+    from ansible.module_utils.access_keys import delete_keys, key_id, make_key, next_file, user_keys
     from ansible.module_utils.aws_clients import AWS_ERRORS, aws_client, error_code
 except ImportError:  # outside Ansible, as in the unit tests
+    from plugins.module_utils.access_keys import delete_keys, key_id, make_key, next_file, user_keys
     from plugins.module_utils.aws_clients import AWS_ERRORS, aws_client, error_code
-
-FILE_MODE = 0o600
 
 
 def exists(iam: Any, name: str) -> bool:
@@ -80,23 +79,6 @@ def inline_policies(iam: Any, name: str) -> dict[str, Any]:
     """The inline policies of a user by name."""
     names = iam.list_user_policies(UserName=name)["PolicyNames"]
     return {policy: iam.get_user_policy(UserName=name, PolicyName=policy)["PolicyDocument"] for policy in sorted(names)}
-
-
-def access_key_ids(iam: Any, name: str) -> list[str]:
-    """The ids of a user's access keys."""
-    return [key["AccessKeyId"] for key in iam.list_access_keys(UserName=name)["AccessKeyMetadata"]]
-
-
-def write_key(iam: Any, name: str, path: Path) -> None:
-    """Make an access key and keep it in ``path``, which appears complete or not at all."""
-    key = iam.create_access_key(UserName=name)["AccessKey"]
-    partial = path.with_suffix(".partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(
-            f"[default]\naws_access_key_id = {key['AccessKeyId']}\naws_secret_access_key = {key['SecretAccessKey']}\n"
-        )
-    partial.replace(path)
 
 
 def present(iam: Any, parameters: dict[str, Any], check_mode: bool) -> list[str]:
@@ -121,10 +103,12 @@ def present(iam: Any, parameters: dict[str, Any], check_mode: bool) -> list[str]
         differences.append("tags")
         if not check_mode:
             iam.tag_user(UserName=name, Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
-    if parameters["credentials_file"] and not Path(parameters["credentials_file"]).exists():
-        differences.append("access key")
-        if not check_mode:
-            write_key(iam, name, Path(parameters["credentials_file"]))
+    if parameters["credentials_file"]:
+        path = Path(parameters["credentials_file"])
+        if key_id(path) not in user_keys(iam, name):
+            differences.append("access key")
+            if not check_mode:
+                make_key(iam, name, path)
     return differences
 
 
@@ -134,16 +118,16 @@ def absent(iam: Any, parameters: dict[str, Any], check_mode: bool) -> list[str]:
     if exists(iam, name):
         differences.append("user")
         if not check_mode:
-            for key in access_key_ids(iam, name):
-                iam.delete_access_key(UserName=name, AccessKeyId=key)
+            delete_keys(iam, name, kept=set())
             for policy in inline_policies(iam, name):
                 iam.delete_user_policy(UserName=name, PolicyName=policy)
             iam.delete_user(UserName=name)
-    file = parameters["credentials_file"]
-    if file and Path(file).exists():
-        differences.append("access key")
-        if not check_mode:
-            Path(file).unlink()
+    if parameters["credentials_file"]:
+        file = Path(parameters["credentials_file"])
+        left = [path for path in (file, next_file(file)) if path.exists()]
+        differences += ["access key"] if left else []
+        for path in left if not check_mode else []:
+            path.unlink()
     return differences
 
 

@@ -14,12 +14,18 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from plugins.module_utils import access_keys
 from plugins.modules import (
+    aws_access_key,
     aws_bucket,
     aws_bucket_notification,
+    aws_budget,
+    aws_function_rollback,
     aws_image_function,
+    aws_queue_protection,
     aws_repository,
     aws_table_protection,
+    aws_topic,
     aws_user,
 )
 
@@ -47,7 +53,14 @@ class TestBucket:
     """Closed, encrypted, TLS only; each property is corrected alone."""
 
     def run(self, check_mode: bool = False, **changes: Any) -> Any:
-        parameters = {"name": "videos", "versioning": False, "tags": {"project": "p"}, **changes}
+        parameters = {
+            "name": "videos",
+            "versioning": False,
+            "expiration_days": 0,
+            "noncurrent_days": 30,
+            "tags": {"project": "p"},
+            **changes,
+        }
         return aws_bucket.run(client("s3"), parameters, check_mode)["differences"]
 
     def test_second_run_changes_nothing(self) -> None:
@@ -64,6 +77,7 @@ class TestBucket:
             ("delete_public_access_block", {}, "public access"),
             ("delete_bucket_ownership_controls", {}, "object ownership"),
             ("delete_bucket_policy", {}, "policy"),
+            ("delete_bucket_lifecycle", {}, "lifecycle"),
             ("delete_bucket_tagging", {}, "tags"),
             ("put_bucket_versioning", {"VersioningConfiguration": {"Status": "Enabled"}}, "versioning"),
         ],
@@ -76,6 +90,16 @@ class TestBucket:
         assert self.run(check_mode=True) == [difference]
         assert self.run() == [difference]
         assert self.run() == []
+
+    def test_what_expires_is_what_was_asked_for(self) -> None:
+        self.run()
+        assert self.run(expiration_days=7) == ["lifecycle"]
+        assert self.run(expiration_days=7) == []
+        assert self.run(expiration_days=7, versioning=True) == ["versioning", "lifecycle"]
+        assert self.run(expiration_days=7, versioning=True) == []
+        rules = client("s3").get_bucket_lifecycle_configuration(Bucket="videos")["Rules"]
+        assert {rule["ID"] for rule in rules} == {"unfinished-uploads", "objects", "earlier-versions"}
+        assert self.run() == ["versioning", "lifecycle"]
 
     def test_foreign_tags_stay(self) -> None:
         self.run(tags={"foreign": "1"})
@@ -132,6 +156,57 @@ class TestBucketNotification:
     def test_missing_queue_is_an_error(self) -> None:
         with pytest.raises(ClientError, match="NonExistentQueue"):
             self.run(queue="nothing")
+
+
+class TestQueueProtection:
+    """Encrypted, and a dead-letter queue of one queue only."""
+
+    @pytest.mark.parametrize(
+        ("source", "permission"),
+        [
+            ("", {"redrivePermission": "denyAll"}),
+            (
+                "videos",
+                {"redrivePermission": "byQueue", "sourceQueueArns": ["arn:aws:sqs:us-east-1:123456789012:videos"]},
+            ),
+        ],
+    )
+    def test_set_then_nothing_to_do(self, source: str, permission: dict[str, Any]) -> None:
+        url = client("sqs").create_queue(QueueName="letters", Attributes={"SqsManagedSseEnabled": "false"})["QueueUrl"]
+        parameters = {"name": "letters", "dead_letters_of": source}
+        both = ["RedriveAllowPolicy", "SqsManagedSseEnabled"]
+
+        class Queue:
+            """moto takes a RedriveAllowPolicy and does not give it back; SQS does."""
+
+            written: dict[str, str] = {}  # noqa: RUF012 one test's own
+
+            def get_queue_url(self, **options: Any) -> Any:
+                return client("sqs").get_queue_url(**options)
+
+            def get_queue_attributes(self, **options: Any) -> Any:
+                found = client("sqs").get_queue_attributes(**options)["Attributes"]
+                return {"Attributes": {**found, **self.written}}
+
+            def set_queue_attributes(self, **options: Any) -> None:
+                client("sqs").set_queue_attributes(**options)
+                self.written |= options["Attributes"]
+
+        queue = Queue()
+        found = [
+            aws_queue_protection.run(queue, parameters, check_mode)["differences"]
+            for check_mode in (True, False, False)
+        ]
+        assert found == [both, both, []]
+        attributes = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        assert attributes["SqsManagedSseEnabled"] == "true"
+        assert json.loads(queue.written["RedriveAllowPolicy"]) == permission
+
+    def test_a_missing_queue_is_an_error_except_in_a_check(self) -> None:
+        parameters = {"name": "nothing", "dead_letters_of": ""}
+        assert aws_queue_protection.run(client("sqs"), parameters, check_mode=True)["changed"] is True
+        with pytest.raises(ClientError, match="NonExistentQueue"):
+            aws_queue_protection.run(client("sqs"), parameters, check_mode=False)
 
 
 class TestTableProtection:
@@ -192,9 +267,23 @@ class TestUser:
         assert "access key" in self.run(credentials_file=str(file))
         assert self.run(credentials_file=str(file)) == []
         assert file.stat().st_mode & 0o777 == 0o600
-        (key,) = aws_user.access_key_ids(client("iam"), "poller")
+        (key,) = access_keys.user_keys(client("iam"), "poller")
         assert f"aws_access_key_id = {key}" in file.read_text(encoding="ascii")
         assert [entry.name for entry in tmp_path.iterdir()] == ["credentials"]
+
+    def test_a_key_that_the_user_does_not_have_is_replaced(self, tmp_path: Path) -> None:
+        file = tmp_path / "credentials"
+        file.write_text("[default]\naws_access_key_id = LOST\naws_secret_access_key = lost\n")
+        assert "access key" in self.run(credentials_file=str(file))
+        assert access_keys.key_id(file) in access_keys.user_keys(client("iam"), "poller")
+        assert self.run(credentials_file=str(file)) == []
+
+    def test_keys_whose_secret_nobody_has_do_not_use_up_the_two(self, tmp_path: Path) -> None:
+        self.run()
+        for _ in range(2):  # as runs that died between the answer and the file
+            client("iam").create_access_key(UserName="poller")
+        assert self.run(credentials_file=str(tmp_path / "credentials")) == ["access key"]
+        assert list(access_keys.user_keys(client("iam"), "poller")) == [access_keys.key_id(tmp_path / "credentials")]
 
     def test_removed_with_everything_twice(self, tmp_path: Path) -> None:
         file = tmp_path / "credentials"
@@ -202,6 +291,90 @@ class TestUser:
         assert self.run(state="absent", credentials_file=str(file)) == ["user", "access key"]
         assert self.run(state="absent", credentials_file=str(file)) == []
         assert not file.exists()
+
+
+class TestAccessKey:
+    """A key replaced in steps: both valid in between, never a third, and a death after any step is made good."""
+
+    STEPS = ("prepared", "promoted", "retired", "finished")
+
+    @pytest.fixture(autouse=True)
+    def user(self, tmp_path: Path) -> None:
+        client("iam").create_user(UserName="poller")
+        self.file = tmp_path / "credentials"
+        access_keys.make_key(client("iam"), "poller", self.file)
+
+    def take(self, step: str, check_mode: bool = False) -> dict[str, Any]:
+        parameters = {"user": "poller", "credentials_file": str(self.file), "step": step, "wait_seconds": 5}
+        return aws_access_key.run(client("iam"), parameters, check_mode, lambda _path: "arn:aws:iam::1:user/poller")
+
+    def keys(self) -> dict[str, str]:
+        return access_keys.user_keys(client("iam"), "poller")
+
+    def test_both_keys_work_until_the_new_one_is_everywhere(self) -> None:
+        old = access_keys.key_id(self.file)
+        new = self.take("prepared")["key_id"]
+        assert self.keys() == {old: "Active", new: "Active"}
+        assert access_keys.key_id(self.file) == old
+        assert self.take("promoted")["key_id"] == new
+        assert access_keys.key_id(self.file) == new
+        assert self.take("retired")["others"] == [old]
+        assert self.keys() == {old: "Inactive", new: "Active"}
+        assert self.take("finished")["others"] == [old]
+        assert self.keys() == {new: "Active"}
+        assert [path.name for path in self.file.parent.iterdir()] == ["credentials"]
+
+    @pytest.mark.parametrize("step", STEPS)
+    def test_a_step_taken_again_changes_nothing(self, step: str) -> None:
+        for taken in self.STEPS[: self.STEPS.index(step) + 1]:
+            assert self.take(taken)["changed"] is True
+        assert self.take(step)["changed"] is False
+
+    @pytest.mark.parametrize("last", range(5))
+    def test_a_rotation_that_died_is_taken_up(self, last: int) -> None:
+        begun = access_keys.key_id(self.file)
+        for step in self.STEPS[:last]:
+            self.take(step)
+        for step in self.STEPS:
+            self.take(step)
+            assert len(self.keys()) <= 2
+            assert self.keys()[access_keys.key_id(self.file) or ""] == "Active"
+        assert list(self.keys()) == [access_keys.key_id(self.file)]
+        assert begun not in self.keys()
+
+    def test_a_death_before_the_secret_was_written_down_costs_nothing(self) -> None:
+        client("iam").create_access_key(UserName="poller")
+        new = self.take("prepared")["key_id"]
+        assert list(self.keys()) == [access_keys.key_id(self.file), new]
+
+    def test_check_mode_makes_no_key(self) -> None:
+        before = self.keys()
+        assert self.take("prepared", check_mode=True)["changed"] is True
+        assert self.keys() == before
+        assert list(self.file.parent.iterdir()) == [self.file]
+
+    def test_the_only_valid_key_is_never_switched_off(self) -> None:
+        self.file.write_text("[default]\naws_access_key_id = LOST\naws_secret_access_key = lost\n")
+        for step in ("retired", "finished"):
+            with pytest.raises(aws_access_key.RotationError, match="the others are left alone"):
+                self.take(step)
+        assert list(self.keys().values()) == ["Active"]
+
+    def test_a_key_that_aws_does_not_know_yet_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(aws_access_key, "POLL_SECONDS", 0)
+        unknown: Any = {"Error": {"Code": "InvalidClientTokenId"}}
+        answers: list[Any] = [ClientError(unknown, "GetCallerIdentity"), "arn:aws:iam::1:user/poller"]
+
+        def ask(_path: Path) -> Any:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        aws_access_key.await_valid(self.file, "poller", 5, ask)
+        assert answers == []
+        with pytest.raises(aws_access_key.RotationError, match=r"belongs to .*mallory, not to poller"):
+            aws_access_key.await_valid(self.file, "poller", 5, lambda _path: "arn:aws:iam::1:user/mallory")
 
 
 class TestRepository:
@@ -286,6 +459,8 @@ class TestImageFunction:
         "environment_queues": {"OUTPUT_QUEUE_URL": "answers"},
         "reserved_concurrency": -1,
         "tags": {"project": "p"},
+        "alias": "",
+        "kept_versions": 3,
     }
 
     @pytest.fixture(autouse=True)
@@ -401,12 +576,206 @@ class TestImageFunction:
         aws_image_function.create(Function(), "recognition", wanted, 5)
         assert answers == []
 
+    def live(self) -> str:
+        """Number of the version that the alias points at."""
+        return str(client("lambda").get_alias(FunctionName="recognition", Name="live")["FunctionVersion"])
+
+    def test_the_alias_points_at_a_version_of_what_is_deployed(self) -> None:
+        assert self.deploy(alias="live")["differences"] == ["function"]
+        first = self.live()
+        assert self.deploy(alias="live")["changed"] is False
+        assert self.deploy(alias="live", memory_mb=1024)["differences"] == ["configuration", "alias"]
+        assert int(self.live()) > int(first)
+        assert self.deploy(alias="live", memory_mb=1024)["changed"] is False
+
+    def test_an_interrupted_run_is_taken_up_where_it_ended(self) -> None:
+        self.deploy()  # as if it had died before the version was published
+        assert self.deploy(alias="live", check_mode=True)["differences"] == ["alias"]
+        assert aws_image_function.find(client("lambda"), "recognition", "live") is None
+        assert self.deploy(alias="live")["differences"] == ["alias"]
+        assert self.deploy(alias="live")["changed"] is False
+
+    def test_only_the_newest_versions_are_kept(self) -> None:
+        for memory in (512, 640, 768, 896, 1024):
+            self.deploy(alias="live", memory_mb=memory)
+        kept = aws_image_function.published_versions(client("lambda"), "recognition")
+        assert len(kept) == 3
+        assert self.live() == str(max(kept))
+
     def test_remove_twice(self) -> None:
         self.deploy()
         results = [
             aws_image_function.remove(client("lambda"), "recognition", mode)["changed"] for mode in (True, False, False)
         ]
         assert results == [True, True, False]
+
+
+class TestTopic:
+    """Its policy, its addresses; those of others stay."""
+
+    POLICY = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "SNS:Publish"}]})
+
+    def run(self, check_mode: bool = False, **changes: Any) -> Any:
+        parameters = {
+            "name": "alarms",
+            "policy": self.POLICY,
+            "emails": ["teacher@school.example"],
+            "tags": {"project": "p"},
+            "state": "present",
+            **changes,
+        }
+        return aws_topic.run(client("sns"), parameters, check_mode)["differences"]
+
+    def test_second_run_changes_nothing(self) -> None:
+        assert self.run(check_mode=True) == ["topic"]
+        assert self.run() == ["topic", "policy", "addresses", "tags"]
+        assert self.run() == []
+
+    def test_another_address_is_added(self) -> None:
+        self.run()
+        assert self.run(emails=["head@school.example"], check_mode=True) == ["addresses"]
+        assert self.run(emails=["head@school.example"]) == ["addresses"]
+        assert aws_topic.told(client("sns"), aws_topic.find(client("sns"), "alarms") or "") == {
+            "teacher@school.example",
+            "head@school.example",
+        }
+
+    def test_removed_twice(self) -> None:
+        self.run()
+        assert self.run(state="absent") == ["topic"]
+        assert self.run(state="absent") == []
+
+
+class TestBudget:
+    """A limit and who is told of which part of it."""
+
+    def run(self, check_mode: bool = False, **changes: Any) -> Any:
+        parameters = {
+            "name": "monthly",
+            "account": "123456789012",
+            "limit_usd": 50,
+            "percents": [50, 100],
+            "topic_arn": "arn:aws:sns:us-east-1:123456789012:alarms",
+            "state": "present",
+            **changes,
+        }
+        return aws_budget.run(client("budgets"), parameters, check_mode)["differences"]
+
+    def test_second_run_changes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # moto keeps the notifications and not who is told.
+        told = {("ACTUAL", 50.0): True, ("ACTUAL", 100.0): True, ("FORECASTED", 100.0): True}
+        assert self.run(check_mode=True) == ["budget"]
+        assert self.run() == ["budget"]
+        kinds = client("budgets").describe_notifications_for_budget(AccountId="123456789012", BudgetName="monthly")
+        assert {(kind["NotificationType"], kind["Threshold"]) for kind in kinds["Notifications"]} == set(told)
+        monkeypatch.setattr(aws_budget, "current_rules", lambda *_: told)
+        assert self.run() == []
+        assert self.run(limit_usd=60, check_mode=True) == ["limit"]
+        assert self.run(percents=[80], check_mode=True) == ["notifications"]
+
+    def test_removed_twice(self) -> None:
+        self.run()
+        assert self.run(state="absent") == ["budget"]
+        assert self.run(state="absent") == []
+
+
+class Versions:
+    """A function with published versions; ``broken`` ones fail. moto can neither run an image nor name its version."""
+
+    def __init__(self, digests: dict[str, str], live: str, broken: set[str]) -> None:
+        self.digests, self.alias, self.broken = digests, live, broken
+        self.invoked: list[str] = []
+
+    def number(self, qualifier: str) -> str:
+        return self.alias if qualifier == "live" else qualifier
+
+    def get_function(self, **options: str) -> dict[str, Any]:
+        number = self.number(options["Qualifier"])
+        if number not in self.digests:
+            raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "GetFunction")
+        return {"Configuration": {"Version": number}, "Code": {"ImageUri": f"host/images@{self.digests[number]}"}}
+
+    def get_paginator(self, _operation: str) -> Versions:
+        return self
+
+    def paginate(self, **_options: Any) -> list[dict[str, Any]]:
+        return [{"Versions": [{"Version": number}]} for number in self.digests]
+
+    def invoke(self, **options: Any) -> dict[str, Any]:
+        number = self.number(options["Qualifier"])
+        self.invoked.append(options["Qualifier"])
+        failure = {"FunctionError": "Unhandled"} if number in self.broken else {}
+        return {"Payload": io.BytesIO(b"it broke"), "ExecutedVersion": number, **failure}
+
+    def update_alias(self, **options: str) -> None:
+        self.alias = options["FunctionVersion"]
+
+
+class TestFunctionRollback:
+    """Back to the earlier image, once, and only to one that answers."""
+
+    DIGESTS: dict[str, str] = {  # noqa: RUF012 a constant
+        "$LATEST": "sha256:c",
+        "1": "sha256:a",
+        "2": "sha256:b",
+        "9": "sha256:c",
+        "10": "sha256:c",
+    }
+
+    def function(self, live: str = "10", broken: frozenset[str] = frozenset()) -> Versions:
+        return Versions(self.DIGESTS, live, set(broken))
+
+    def run(self, function: Versions, version: str = "", check_mode: bool = False, gone: str = "") -> dict[str, Any]:
+        class Registry:
+            def describe_images(self, **options: Any) -> None:
+                if options["imageIds"][0]["imageDigest"] == gone:
+                    raise ClientError({"Error": {"Code": "ImageNotFoundException"}}, "DescribeImages")
+
+        parameters = {"name": "recognition", "alias": "live", "repository": "images", "version": version}
+        return aws_function_rollback.run(function, Registry(), parameters, check_mode)
+
+    def test_to_the_newest_version_with_another_image_and_no_further(self) -> None:
+        function = self.function()
+        result = self.run(function)
+        assert (result["before"]["version"], result["after"]["version"]) == ("10", "2")
+        assert (function.alias, function.invoked) == ("2", ["2", "live"])
+        assert self.run(function)["changed"] is False
+        assert function.alias == "2"
+
+    def test_check_mode_moves_nothing(self) -> None:
+        function = self.function()
+        assert self.run(function, check_mode=True)["after"]["version"] == "2"
+        assert (function.alias, function.invoked) == ("10", [])
+
+    def test_to_a_version_of_choice(self) -> None:
+        function = self.function()
+        assert self.run(function, "1")["after"] == {"version": "1", "digest": "sha256:a"}
+
+    def test_a_version_that_fails_is_refused_before_callers_meet_it(self) -> None:
+        function = self.function(broken=frozenset({"2"}))
+        with pytest.raises(
+            aws_function_rollback.RollbackError, match=r"recognition:2 fails.*it broke.*rollback_version"
+        ):
+            self.run(function)
+        assert function.alias == "10"
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"gone": "sha256:b"}, "sha256:b of version 2 is no longer in the repository"),
+            ({"version": "7"}, "has no 7"),
+        ],
+    )
+    def test_what_is_gone_is_named(self, options: dict[str, Any], message: str) -> None:
+        function = self.function()
+        with pytest.raises(aws_function_rollback.RollbackError, match=message):
+            self.run(function, **options)
+        assert function.alias == "10"
+
+    def test_without_an_earlier_image_there_is_no_way_back(self) -> None:
+        function = Versions({"$LATEST": "sha256:a", "1": "sha256:a"}, "1", set())
+        with pytest.raises(aws_function_rollback.RollbackError, match="nothing to go back to"):
+            self.run(function)
 
 
 @pytest.mark.parametrize(
@@ -429,7 +798,19 @@ def test_a_check_of_an_empty_account_sees_a_difference(run: Any, parameters: dic
 
 @pytest.mark.parametrize(
     "module",
-    [aws_bucket, aws_bucket_notification, aws_image_function, aws_repository, aws_table_protection, aws_user],
+    [
+        aws_access_key,
+        aws_bucket,
+        aws_bucket_notification,
+        aws_budget,
+        aws_function_rollback,
+        aws_image_function,
+        aws_queue_protection,
+        aws_repository,
+        aws_table_protection,
+        aws_topic,
+        aws_user,
+    ],
 )
 def test_documentation_names_every_option(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The options of the documentation are the options of the code, with the same types and defaults."""

@@ -15,6 +15,7 @@ import pytest
 
 from plugins.filter.glance_image import glance_image_content_key
 from plugins.module_utils.nova_cloud import CloudError
+from plugins.modules import published_checksum
 from plugins.modules.glance_image_file import run
 
 DOWNLOAD = Path(__file__).resolve().parents[2] / "roles/glance_image/files/download-image"
@@ -144,32 +145,51 @@ def test_content_key_follows_name_mode_and_content(tmp_path: Path) -> None:
 
 
 class Publisher(BaseHTTPRequestHandler):
-    """Serves IMAGE, whole or from an offset, and notes the offsets."""
+    """Serves IMAGE, whole or from an offset, and notes the offsets; ``ends`` are where connections break off."""
 
     offsets: list[int]
+    ends: list[int]
+    ranges = True
 
     def do_GET(self) -> None:
+        if self.path == "/CHECKSUM":
+            digest = hashlib.sha256(IMAGE).hexdigest()
+            return self.answer(200, f"# image.qcow2: 1 bytes\nSHA256 (image.qcow2) = {digest}\n".encode())
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
         self.offsets.append(start)
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(IMAGE) - start))
-        if start:
+        if not self.ranges:
+            return self.answer(200, IMAGE)
+        if start >= len(IMAGE):
+            return self.answer(416, b"")
+        end = self.ends.pop(0) if self.ends else len(IMAGE)
+        return self.answer(206 if start else 200, IMAGE[start:end], len(IMAGE) - start, start)
+
+    def answer(self, status: int, body: bytes, length: int | None = None, start: int = 0) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        if status == 206:
             self.send_header("Content-Range", f"bytes {start}-{len(IMAGE) - 1}/{len(IMAGE)}")
         self.end_headers()
-        self.wfile.write(IMAGE[start:])
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
 
 @pytest.fixture
-def publisher() -> Iterator[tuple[str, list[int]]]:
-    offsets: list[int] = []
-    handler = type("Recording", (Publisher,), {"offsets": offsets})
+def serving() -> Iterator[Any]:
+    """A class whose attributes say how the publisher behaves, with its address in ``url``."""
+    handler: Any = type("Recording", (Publisher,), {"offsets": [], "ends": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/image.qcow2", offsets
+        handler.url = f"http://127.0.0.1:{server.server_port}/image.qcow2"
+        yield handler
         server.shutdown()
+
+
+@pytest.fixture
+def publisher(serving: Any) -> tuple[str, list[int]]:
+    return serving.url, serving.offsets
 
 
 def download(url: str, checksum: str, output: Path) -> subprocess.CompletedProcess[str]:
@@ -195,3 +215,65 @@ def test_a_wrong_checksum_keeps_nothing(publisher: tuple[str, list[int]], tmp_pa
     assert done.returncode == 1
     assert hashlib.sha256(IMAGE).hexdigest() in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+RIGHT = f"sha256:{hashlib.sha256(IMAGE).hexdigest()}"
+
+
+def test_connections_that_break_off_are_taken_up(serving: Any, tmp_path: Path) -> None:
+    serving.ends = [100_000, 500_000]
+    done = download(serving.url, RIGHT, tmp_path / "image.qcow2")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "image.qcow2").read_bytes() == IMAGE
+    assert serving.offsets == [0, 100_000, 500_000]
+
+
+def test_a_complete_file_that_was_not_named_yet_is_not_asked_for(serving: Any, tmp_path: Path) -> None:
+    (tmp_path / "image.qcow2.partial").write_bytes(IMAGE)
+    assert download(serving.url, RIGHT, tmp_path / "image.qcow2").returncode == 0
+    assert serving.offsets == []
+
+
+@pytest.mark.parametrize("left", [b"of an earlier file" * 100, b"x" * len(IMAGE), b"x" * (len(IMAGE) + 5)])
+def test_the_beginning_of_another_file_is_thrown_away(serving: Any, tmp_path: Path, left: bytes) -> None:
+    (tmp_path / "image.qcow2.partial").write_bytes(left)
+    done = download(serving.url, RIGHT, tmp_path / "image.qcow2")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "image.qcow2").read_bytes() == IMAGE
+    assert serving.offsets == [len(left), 0]
+
+
+def test_a_publisher_that_sends_whole_files_only_is_taken_from_the_beginning(serving: Any, tmp_path: Path) -> None:
+    serving.ranges = False
+    (tmp_path / "image.qcow2.partial").write_bytes(IMAGE[:1000])
+    done = download(serving.url, RIGHT, tmp_path / "image.qcow2")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "image.qcow2").read_bytes() == IMAGE
+
+
+def test_a_full_disk_is_named(serving: Any, tmp_path: Path) -> None:
+    (tmp_path / "image.qcow2.partial").symlink_to("/dev/full")
+    done = download(serving.url, RIGHT, tmp_path / "image.qcow2")
+    assert done.returncode == 1
+    assert "Is the disk full?" in done.stderr
+
+
+def test_the_publishers_list_gives_the_checksum(serving: Any) -> None:
+    text = published_checksum.read(serving.url.replace("image.qcow2", "CHECKSUM"), 5)
+    assert published_checksum.find(text, "image.qcow2") == RIGHT
+    with pytest.raises(published_checksum.ChecksumError, match=r"no SHA-256 or SHA-512 line for other\.qcow2"):
+        published_checksum.find(text, "other.qcow2")
+    with pytest.raises(published_checksum.ChecksumError, match="Is the publisher reachable"):
+        published_checksum.read("http://127.0.0.1:9/CHECKSUM", 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "checksum"),
+    [
+        ("A" * 64 + "  a.qcow2\n", "sha256:" + "a" * 64),
+        ("b" * 128 + " *a.qcow2\n" + "a" * 64 + " *a.qcow2\n", "sha512:" + "b" * 128),
+        ("# a\nMD5 (a.qcow2) = 0\nSHA256 (a.qcow2) = " + "c" * 64, "sha256:" + "c" * 64),
+    ],
+)
+def test_lists_in_every_form(text: str, checksum: str) -> None:
+    assert published_checksum.find(text, "a.qcow2") == checksum

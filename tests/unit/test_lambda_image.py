@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import stat
 import sys
@@ -31,6 +32,8 @@ def load(path: Path) -> ModuleType:
     return module
 
 
+# As Python does for a program that is started.
+sys.path.insert(0, str(ROLE / "files"))
 build_image = load(ROLE / "files" / "build_image.py")
 lambda_image_push = load(ROLE / "library" / "lambda_image_push.py")
 
@@ -139,7 +142,7 @@ class FakeModule:
 def test_the_token_is_in_a_private_file_and_nowhere_else(ecr: Any, tmp_path: Path) -> None:
     module = FakeModule(tmp_path, 0)
     target = lambda_image_push.Target("smart-classroom", "0123", "127.0.0.1:4566")
-    lambda_image_push.push(module, ecr, "function:0123", target, False, 60)
+    lambda_image_push.push(module, ecr, "docker-daemon:function:0123", target, False, 60)
     token = module.credentials["auths"]["127.0.0.1:4566"]["auth"]
     assert module.mode == 0o600
     assert not module.file.exists()
@@ -154,3 +157,25 @@ def test_a_failed_push_says_why(ecr: Any, tmp_path: Path, code: int, words: str)
     with pytest.raises(lambda_image_push.PushError, match=words):
         lambda_image_push.push(FakeModule(tmp_path, code), ecr, "function:0123", target, True, 60)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_content_makes_the_same_layout(tmp_path: Path) -> None:
+    (tmp_path / "files" / "bin").mkdir(parents=True)
+    (tmp_path / "files" / "bin" / "one").write_text("1")
+    (tmp_path / "files" / "bin" / "link").symlink_to("one")
+    (tmp_path / "Containerfile").write_text('FROM scratch\nCOPY files/ /usr/\nENV A=1 \\\n    B=2\nCMD ["x"]\n')
+    first = build_image.oci_layout.write_layout(tmp_path, tmp_path / "a", "arm64", {"l": "1"})
+    os.utime(tmp_path / "files" / "bin" / "one", (1, 1))
+    assert build_image.oci_layout.write_layout(tmp_path, tmp_path / "b", "arm64", {"l": "1"}) == first
+    (tmp_path / "files" / "bin" / "one").write_text("2")
+    assert build_image.oci_layout.write_layout(tmp_path, tmp_path / "c", "arm64", {"l": "1"}) != first
+
+
+def test_a_layout_is_what_the_containerfile_says(tmp_path: Path) -> None:
+    recipe = build_image.oci_layout.read_recipe((ROOT / "lambda_src" / "Containerfile").read_text())
+    assert [source for source, _ in recipe.copies] == ["base/", "runtime/", "site/", "app/"]
+    assert recipe.environment["PYTHONPATH"] == "/home/app"
+    assert (recipe.workdir, recipe.entrypoint) == ("/home/app/", ["/entry.sh"])
+    assert recipe.command == ["handler.face_recognition_handler"]
+    with pytest.raises(build_image.oci_layout.ContainerfileError, match="RUN true"):
+        build_image.oci_layout.read_recipe("FROM scratch\nRUN true\n")

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Builds the function's image from Debian packages and wheels; pulls no image and runs nothing foreign.
 
-Usage: build_image.py tag|build --project DIRECTORY [--cache DIRECTORY] [--repository NAME] [--label KEY=VALUE ...]
+Usage: build_image.py tag|layout|build --project DIRECTORY [--architecture x86_64|arm64] [--cache DIRECTORY]
+                      [--repository NAME] [--label KEY=VALUE ...]
 
 `tag` prints the image's name. It ends in a hash of everything that goes in, so the same content has the same name.
 `build` makes the image when the container engine has none of that name; lines `phase: ...` on standard output say how
-far it is.
+far it is. An image for another architecture than this machine's becomes an OCI layout in the cache instead, whose path
+`layout` prints; nothing of it is run here. For this machine's own architecture `layout` prints nothing.
 """
 
 from __future__ import annotations
@@ -23,15 +25,18 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import oci_layout
 
 DEBIAN_RELEASE = "bookworm"  # its Python is 3.11, as in the Containerfile and in requirements.lock
 DEBIAN_PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "dash")
 WHEELS_ONLY = ("numpy", "dlib-bin", "opencv-python-headless", "pillow", "awslambdaric", "simplejson")
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+_LAMBDA_NAMES = {"x86_64": "amd64", "arm64": "arm64"}
 _UV_PLATFORMS = {"amd64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
 _EMULATORS = {"amd64": "x86_64", "arm64": "arm64"}
 
@@ -154,8 +159,19 @@ class Build:
         parts = [DEBIAN_RELEASE, *DEBIAN_PACKAGES, *groups["function"], *groups["function-local"]]
         digest.update("\0".join(parts).encode())
         digest.update((self.project / "requirements.lock").read_bytes())
-        digest.update(Path(__file__).read_bytes())
+        for program in (Path(__file__), Path(oci_layout.__file__)):
+            digest.update(program.read_bytes())
         return digest.hexdigest()[:16]
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this machine cannot run the image."""
+        return self.architecture != _MACHINES[platform.machine()]
+
+    @property
+    def layout(self) -> Path:
+        """Where an image that this machine cannot run is kept."""
+        return self.cache / f"oci-{self.architecture}-{self.content_hash()}"
 
     @property
     def image(self) -> str:
@@ -314,6 +330,19 @@ def make_runtime(build: Build, target: Path, workspace: Path) -> None:
     destination.chmod(0o755)
 
 
+def runnable_dlib(build: Build, site: Path) -> Path:
+    """Returns packages with a dlib for this machine: the image's own, or else the same version of it."""
+    if not build.is_foreign:
+        return site
+    own = replace(build, architecture=_MACHINES[platform.machine()])
+    finished = cached(own, "dlib", build.packages_hash())
+    if not finished.is_dir():
+        with tempfile.TemporaryDirectory(dir=build.cache, prefix="building-") as name:
+            install(own, Path(name) / "dlib", "--no-deps", "--only-binary", "dlib-bin", "dlib-bin")
+            (Path(name) / "dlib").rename(finished)
+    return finished
+
+
 def make_application(build: Build, target: Path, site: Path) -> None:
     """Puts our code into target, with the detector saved by the very dlib that will load it."""
     home = target / "home/app"
@@ -331,8 +360,12 @@ def make_application(build: Build, target: Path, site: Path) -> None:
     (target / "entry.sh").chmod(0o755)
     detector = home / "recognition" / "frontal_face_detector.svm"
     program = "import sys, dlib; dlib.get_frontal_face_detector().save(sys.argv[1])"
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
-    mend = "Build on a machine of the image's architecture."
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(runnable_dlib(build, site)),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    mend = "Is the package index reachable? Run: make setup"
     run("saving the face detector", [sys.executable, "-c", program, str(detector)], mend, env=environment)
     compile_all(home, "/home/app")
     compile_all(target / "usr/local/lib/python3.11/dist-packages", "/usr/local/lib/python3.11/dist-packages")
@@ -363,10 +396,10 @@ def packages(build: Build) -> Path:
     return finished
 
 
-def make_image(build: Build) -> None:
-    """Builds the image and names it once it has proved that it starts."""
+@contextlib.contextmanager
+def assembled(build: Build) -> Iterator[Path]:
+    """Gives the Containerfile and the directories that it copies, as long as the context lasts."""
     parts = packages(build)
-    candidate = f"{build.image}-candidate"
     with tempfile.TemporaryDirectory(dir=build.cache, prefix="context-") as name:
         context = Path(name)
         phase("assembling the image")
@@ -374,6 +407,24 @@ def make_image(build: Build) -> None:
             shutil.copytree(parts / part, context / part, symlinks=True, copy_function=os.link)
         make_application(build, context / "app", parts / "site")
         shutil.copyfile(build.sources / "Containerfile", context / "Containerfile")
+        yield context
+
+
+def make_layout(build: Build) -> None:
+    """Builds the image as an OCI layout, which appears complete or not at all."""
+    labels = dict(label.split("=", 1) for label in build.labels)
+    with assembled(build) as context:
+        target = context / "layout"
+        oci_layout.write_layout(context, target, build.architecture, labels)
+        for old in build.cache.glob(f"oci-{build.architecture}-*"):
+            shutil.rmtree(old)
+        target.rename(build.layout)
+
+
+def make_image(build: Build) -> None:
+    """Builds the image and names it once it has proved that it starts."""
+    candidate = f"{build.image}-candidate"
+    with assembled(build) as context:
         labels = [option for label in build.labels for option in ("--label", label)]
         command = ["docker", "build", "--quiet", "--network", "none", "--file", str(context / "Containerfile")]
         command += ["--tag", candidate, *labels, str(context)]
@@ -402,8 +453,9 @@ def drop_older(build: Build) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     parser = argparse.ArgumentParser(description="Builds the function's image.")
-    parser.add_argument("action", choices=("tag", "build"))
+    parser.add_argument("action", choices=("tag", "layout", "build"))
     parser.add_argument("--project", type=Path, required=True, help="the repository")
+    parser.add_argument("--architecture", choices=tuple(_LAMBDA_NAMES), help="of the image; this machine's by default")
     parser.add_argument(
         "--cache", type=Path, default=Path(".cache"), help="directory for what a later build uses again"
     )
@@ -415,18 +467,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if machine not in _MACHINES:
             raise BuildError(f"there is no Lambda for {machine}; x86_64 and aarch64 are possible")
         project = options.project.resolve()
-        build = Build(project, options.cache.resolve(), options.repository, _MACHINES[machine], tuple(options.label))
+        architecture = _LAMBDA_NAMES.get(options.architecture, _MACHINES[machine])
+        build = Build(project, options.cache.resolve(), options.repository, architecture, tuple(options.label))
         if options.action == "tag":
             sys.stdout.write(build.image + "\n")
+            return 0
+        if options.action == "layout":
+            sys.stdout.write(f"{build.layout}\n" if build.is_foreign else "")
             return 0
         build.cache.mkdir(parents=True, exist_ok=True)
         with (build.cache / "lock").open("w") as lock:
             phase("waiting for another build")
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not exists(build.image):
+            if build.is_foreign:
+                if not build.layout.is_dir():
+                    make_layout(build)
+            elif not exists(build.image):
                 make_image(build)
             phase(f"{build.image} is there")
-    except BuildError as error:
+    except (BuildError, oci_layout.ContainerfileError) as error:
         sys.stderr.write(f"build_image: {error}\n")
         return 1
     return 0

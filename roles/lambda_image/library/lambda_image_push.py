@@ -14,6 +14,11 @@ options:
     description: The image, with the tag that it gets in the repository.
     type: str
     required: true
+  layout:
+    description: >-
+      Directory of the image as an OCI layout. If empty, the image is one of the container engine.
+    type: str
+    default: ""
   repository:
     description: Name of the repository.
     type: str
@@ -117,14 +122,14 @@ def write_credentials(ecr: Any, registry: str, path: Path) -> None:
 
 
 def push(module: AnsibleModule, ecr: Any, image: str, target: Target, tls_verify: bool, timeout_seconds: int) -> None:
-    """Copies the image from the container engine to the repository. Raises PushError with skopeo's words."""
+    """Copies the image, in skopeo's terms, to the repository. Raises PushError with skopeo's words."""
     registry = registry_host(ecr, target)
     with tempfile.TemporaryDirectory(dir=module.tmpdir) as directory:
         credentials = Path(directory) / "auth.json"
         write_credentials(ecr, registry, credentials)
         command = ["timeout", str(timeout_seconds), module.get_bin_path("skopeo", required=True)]
         command += ["copy", "--quiet", "--authfile", str(credentials), f"--dest-tls-verify={str(tls_verify).lower()}"]
-        command += [f"docker-daemon:{image}", f"docker://{registry}/{target.repository}:{target.tag}"]
+        command += [image, f"docker://{registry}/{target.repository}:{target.tag}"]
         code, output, errors = module.run_command(command)
     if code == 124:
         raise PushError(
@@ -142,6 +147,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "image": {"type": "str", "required": True},
+            "layout": {"type": "str", "default": ""},
             "repository": {"type": "str", "required": True},
             "registry": {"type": "str", "default": ""},
             "tls_verify": {"type": "bool", "default": True},
@@ -162,7 +168,8 @@ def main() -> None:
             digest = None
         changed = digest is None
         if changed and not module.check_mode:
-            push(module, ecr, options["image"], target, options["tls_verify"], options["timeout_seconds"])
+            source = f"oci:{options['layout']}" if options["layout"] else f"docker-daemon:{options['image']}"
+            push(module, ecr, source, target, options["tls_verify"], options["timeout_seconds"])
             digest = pushed_digest(ecr, target)
             if digest is None:
                 raise PushError(

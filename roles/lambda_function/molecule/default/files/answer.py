@@ -11,9 +11,9 @@ class Answer(BaseHTTPRequestHandler):
     """One invocation; with the variable ``FAIL`` it is answered as an error of the function."""
 
     def do_POST(self) -> None:
-        """Answer with ``{"greeting", "event"}``."""
+        """Answer with ``{"greeting", "edition", "event"}``."""
         event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        body = {"greeting": os.environ.get("GREETING"), "event": event}
+        body = {"greeting": os.environ.get("GREETING"), "edition": os.environ.get("EDITION"), "event": event}
         if os.environ.get("FAIL"):
             body = {"errorType": "Planted", "errorMessage": "the function fails"}
         answer = json.dumps(body).encode()

@@ -1,0 +1,29 @@
+"""The code of two functions with one role: the real handler, and a probe that makes whatever call it is told to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+sys.path.insert(0, os.environ["HANDLER_DIRECTORY"])
+
+
+def recognise(event: object, context: Any) -> Any:
+    """Hand the event to the real handler."""
+    from handler import face_recognition_handler  # type: ignore[import-not-found]
+
+    return face_recognition_handler(event, context)
+
+
+def probe(event: dict[str, Any], _context: object) -> str:
+    """Make the call ``{"service", "operation", "parameters"}``; returns the code of the refusal, empty without one."""
+    service = boto3.client(event["service"])
+    try:
+        getattr(service, event["operation"])(**event["parameters"])
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return ""
