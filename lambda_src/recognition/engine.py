@@ -1,4 +1,4 @@
-"""Faces by dlib: where they are and their encodings, equal to those of face_recognition's default model.
+"""Faces: where they are (dlib's detector), and their encodings, equal to those of face_recognition's default model.
 
 dlib is called directly: importing face_recognition builds its detector (0.4 s) and loads models that are not used here.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from recognition.network import SIDE, FaceNetwork
 
 MODEL_NAME = "dlib_face_recognition_resnet_model_v1"
 Image = npt.NDArray[np.uint8]  # height x width x 3, BGR as OpenCV decodes it
@@ -25,6 +28,7 @@ SAVED_DETECTOR = Path(__file__).parent / "frontal_face_detector.svm"
 _DETECTION_WIDTH = 640
 _FINE_DETECTION_WIDTH = 1280
 _SCORE_THRESHOLD = 0.1  # background that looks like a face scores below
+_PADDING = 0.25  # part of the face that is shown around it, as face_recognition does
 
 _lock = threading.Lock()
 
@@ -43,7 +47,7 @@ class Box:
 class _Models:
     detector: Any
     landmarks: Any
-    encoder: Any
+    network: FaceNetwork
 
 
 @functools.cache
@@ -57,7 +61,7 @@ def _load() -> _Models:
     return _Models(
         detector=detector,
         landmarks=dlib.shape_predictor(files.pose_predictor_five_point_model_location()),
-        encoder=dlib.face_recognition_model_v1(files.face_recognition_model_location()),
+        network=FaceNetwork(Path(files.face_recognition_model_location())),
     )
 
 
@@ -93,15 +97,21 @@ def find_faces(frame: Image, *, fine: bool = False) -> list[Box]:
     return [box for box in found if box.right > box.left and box.bottom > box.top]
 
 
-def to_rgb(frame: Image) -> Image:
-    """Returns the frame in the order of colours that the models were trained on."""
-    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+def encode(frame: Image, boxes: Sequence[Box]) -> list[Encoding]:
+    """Returns the 128 numbers of each face in these boxes of a full frame."""
+    return list(load().network.encode(aligned(frame, boxes)))
 
 
-def encode(rgb: Image, box: Box) -> Encoding:
-    """Returns the 128 numbers of the face in this box of a full RGB frame."""
+def aligned(frame: Image, boxes: Sequence[Box]) -> Image:
+    """Returns each face turned upright and scaled to the same size: n x 150 x 150 x 3, RGB."""
     import dlib
 
-    models = load()
-    shape = models.landmarks(rgb, dlib.rectangle(box.left, box.top, box.right, box.bottom))
-    return np.array(models.encoder.compute_face_descriptor(rgb, shape, 1))
+    # The order of the colours makes no difference to the landmarks, so only the small pictures are turned to RGB.
+    chips = [dlib.get_face_chip(frame, _landmarks(frame, box), SIDE, _PADDING)[..., ::-1] for box in boxes]
+    return np.stack(chips) if chips else np.empty((0, SIDE, SIDE, 3), np.uint8)
+
+
+def _landmarks(frame: Image, box: Box) -> Any:
+    import dlib
+
+    return load().landmarks(frame, dlib.rectangle(box.left, box.top, box.right, box.bottom))

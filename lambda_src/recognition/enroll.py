@@ -91,7 +91,7 @@ def encode_photo(path: Path) -> Encoding | str:
         return "no face was found: take one in which the whole face looks at the camera"
     if len(faces) > 1:
         return f"{len(faces)} faces were found: cut it so that only the student is in it"
-    return engine.encode(engine.to_rgb(photo), faces[0])
+    return engine.encode(photo, faces)[0]
 
 
 def enroll(photos: Path, roster: Path, pickled: Path | None = None) -> tuple[Gallery, list[Student]]:
