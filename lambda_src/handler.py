@@ -7,7 +7,7 @@ import os
 import threading
 from typing import Any
 
-import boto3
+import botocore.session
 from botocore.config import Config as BotoConfig
 from recognition import engine, logs
 from recognition.config import Config
@@ -22,13 +22,13 @@ _CONNECTION = BotoConfig(
 def _service() -> Service:
     config = Config.from_environment(os.environ)
     logs.configure(config.log_level)
-    session = boto3.session.Session()
+    session = botocore.session.get_session()  # boto3 takes 0.1 s more to import
     return Service(
         config,
         Clients(
-            s3=session.client("s3", config=_CONNECTION),
-            sqs=session.client("sqs", config=_CONNECTION),
-            dynamodb=session.client("dynamodb", config=_CONNECTION),
+            s3=session.create_client("s3", config=_CONNECTION),
+            sqs=session.create_client("sqs", config=_CONNECTION),
+            dynamodb=session.create_client("dynamodb", config=_CONNECTION),
         ),
     )
 

@@ -6,6 +6,7 @@ dlib is called directly: importing face_recognition builds its detector (0.4 s) 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,16 +54,23 @@ class _Models:
 @functools.cache
 def _load() -> _Models:
     import dlib
-    import face_recognition_models as files
 
     detector = (
         dlib.fhog_object_detector(str(SAVED_DETECTOR)) if SAVED_DETECTOR.exists() else dlib.get_frontal_face_detector()
     )
     return _Models(
         detector=detector,
-        landmarks=dlib.shape_predictor(files.pose_predictor_five_point_model_location()),
-        network=FaceNetwork(Path(files.face_recognition_model_location())),
+        landmarks=dlib.shape_predictor(str(model_file("shape_predictor_5_face_landmarks.dat"))),
+        network=FaceNetwork(model_file(f"{MODEL_NAME}.dat")),
     )
+
+
+def model_file(name: str) -> Path:
+    """Returns where a model of the package face_recognition_models is; importing that takes longer than reading it."""
+    package = importlib.util.find_spec("face_recognition_models")
+    if package is None or not package.submodule_search_locations:
+        raise FileNotFoundError("the package face_recognition_models is not installed: build the image again")
+    return Path(next(iter(package.submodule_search_locations))) / "models" / name
 
 
 def load() -> _Models:

@@ -1,9 +1,9 @@
 """The network that encodes a face: dlib's, with its own weights, multiplied by NumPy's BLAS.
 
 dlib's wheels are built without a BLAS and take seven times as long for the same numbers. The architecture is that of
-dlib's `dnn_face_recognition_ex.cpp`: a stem, then blocks of two 3 x 3 convolutions with a shortcut around them. The file
-of the weights is read as dlib writes it, so there is no converted copy to keep; each convolution's affine layer is
-multiplied into it.
+dlib's example dnn_face_recognition_ex.cpp: a stem, then blocks of two 3 x 3 convolutions with a shortcut around them.
+The weights are read from the file that dlib reads, so no converted copy has to be kept; each convolution's affine layer
+is multiplied into it.
 """
 
 from __future__ import annotations
