@@ -5,13 +5,18 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
 from botocore.config import Config as BotoConfig
 from recognition import engine, logs
 from recognition.config import Config
 from recognition.service import Clients, LambdaContext, Service
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
 
 _CONNECTION = BotoConfig(
     connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3}, max_pool_connections=4
@@ -26,9 +31,9 @@ def _service() -> Service:
     return Service(
         config,
         Clients(
-            s3=session.create_client("s3", config=_CONNECTION),
-            sqs=session.create_client("sqs", config=_CONNECTION),
-            dynamodb=session.create_client("dynamodb", config=_CONNECTION),
+            s3=cast("S3Client", session.create_client("s3", config=_CONNECTION)),
+            sqs=cast("SQSClient", session.create_client("sqs", config=_CONNECTION)),
+            dynamodb=cast("DynamoDBClient", session.create_client("dynamodb", config=_CONNECTION)),
         ),
     )
 

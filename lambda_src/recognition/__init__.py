@@ -8,7 +8,7 @@ import sys
 # The decoders write every oddity of a damaged file to stderr unless told not to before cv2 is loaded.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-# A library's function is looked up when it is first called: loading is quicker, and what is never called may be missing.
+# Libraries' functions are looked up when they are first called: what is never called may be missing, as in the image.
 sys.setdlopenflags(os.RTLD_LAZY)
 # A picture that unpacks to more than 100 megapixels is refused.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "100000000")

@@ -45,6 +45,19 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """How good a picture of a face is.
+
+    `width` is in pixels; `sharpness` the variance of its second derivative at 150 x 150; `turned` how far the nose is
+    beside the middle between the eyes, as a part of their distance: 0 looks at the camera.
+    """
+
+    width: int
+    sharpness: float
+    turned: float
+
+
+@dataclass(frozen=True)
 class _Models:
     detector: Any
     landmarks: Any
@@ -117,6 +130,19 @@ def aligned(frame: Image, boxes: Sequence[Box]) -> Image:
     # The order of the colours makes no difference to the landmarks, so only the small pictures are turned to RGB.
     chips = [dlib.get_face_chip(frame, _landmarks(frame, box), SIDE, _PADDING)[..., ::-1] for box in boxes]
     return np.stack(chips) if chips else np.empty((0, SIDE, SIDE, 3), np.uint8)
+
+
+def quality(photo: Image, box: Box) -> Quality:
+    """Returns what makes the encoding of this face good or poor."""
+    (chip,) = aligned(photo, [box])
+    points = np.array([(point.x, point.y) for point in _landmarks(photo, box).parts()], dtype=np.float64)
+    one, other, nose = points[0:2].mean(axis=0), points[2:4].mean(axis=0), points[4]
+    apart = float(np.linalg.norm(other - one)) or 1.0
+    return Quality(
+        width=box.right - box.left,
+        sharpness=float(cv2.Laplacian(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()),
+        turned=abs(float(np.dot(nose - (one + other) / 2, other - one))) / apart**2,
+    )
 
 
 def _landmarks(frame: Image, box: Box) -> Any:

@@ -132,7 +132,8 @@ class FrameReader:
         self._wanted: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[_Opened | Frame | Exception | None] = queue.SimpleQueue()
         self._asked = self._given = 0
-        threading.Thread(target=self._run, args=(path, limit), name="decoder", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, args=(path, limit), name="decoder", daemon=True)
+        self._thread.start()
         opened = self._answer(self._first_deadline)
         if not isinstance(opened, _Opened):
             raise UnreadableError("the file could not be opened in the time there is")
@@ -145,6 +146,7 @@ class FrameReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._wanted.put(False)
+        self._thread.join(max(0.0, self._deadline - time.monotonic()))
 
     def ask(self) -> None:
         """Begins to decode the next frame."""
