@@ -27,7 +27,8 @@ MEMORY_BYTES = 3 * 1024**3  # of addresses: the libraries alone take one
 _AT_ONCE = 25
 _CLIPS = ("barack-obama-360p.mp4", "joe-biden-360p.mp4", "two-students-720p.mp4", "audio-only.mp4")
 _PHOTOS = ("students/Joe Biden.jpg", "sources/astronaut.jpg")
-_LIBJPEG_REMARK = "Corrupt JPEG data"  # what libjpeg says of a photo that it can show all the same
+# What libjpeg says of a photo that it can show all the same.
+_LIBJPEG_REMARKS = ("Corrupt JPEG data", "Warning: unknown JFIF", "Premature end of JPEG", "Invalid SOS parameters")
 _INTERESTING = (0, 1, 0x7F, 0x80, 0xFF)
 _BOXES = (b"moov", b"trak", b"mdia", b"stsz", b"stco", b"stts", b"stsc", b"avcC", b"tkhd", b"mvhd", b"mdhd", b"stsd")
 
@@ -112,7 +113,7 @@ def answer(directory: Path) -> tuple[list[tuple[str, str, float, float, int]], l
     ]
     if len(rows) < len(files):
         problems.append(f"{files[len(rows)]}: the process ended with {done.returncode}: {done.stderr.strip()[-300:]}")
-    complaints = [line for line in done.stderr.splitlines() if not line.startswith(_LIBJPEG_REMARK)]
+    complaints = [line for line in done.stderr.splitlines() if not line.startswith(_LIBJPEG_REMARKS)]
     if len(rows) == len(files) and (complaints or done.returncode):
         problems.append(f"the process of {files[0]} to {files[-1]} said: {' '.join(complaints)[-300:]}")
     return [(str(n), str(a), float(w), float(p), int(m)) for n, a, w, p, m in rows], problems

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -102,6 +102,18 @@ def test_the_saved_detector_finds_the_same_faces(tmp_path: Path) -> None:
 def test_who_is_named(sightings: list[Sighting], name: str | None) -> None:
     decision = Person(sightings).decide(GALLERY, LIMITS)
     assert (decision.match.name if decision else None) == name
+
+
+def test_the_thresholds_are_those_of_the_evaluation() -> None:
+    evaluation = json.loads((MEDIA.parents[1] / "docs" / "evaluation.json").read_text())
+    assert evaluation["thresholds"] == asdict(LIMITS), "they were changed: run make evaluate"
+    assert LIMITS.sure < LIMITS.match < evaluation["nearest_other_person"]
+    assert evaluation["farthest_same_person"] <= LIMITS.match
+    clips = evaluation["clips"]
+    assert clips["total"]["strangers"] > 100
+    assert clips["total"]["accepted"] == clips["total"]["wrong"] == 0
+    assert clips["false_reject"] <= 0.02
+    assert clips["two_students"]["right"] == clips["two_students"]["clips"] > 0
 
 
 def test_nobody_enrolled_names_nobody() -> None:
