@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PLAYBOOK = ansible-playbook -i inventory/$(ENVIRONMENT)
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll workload status logs down purge lint dev lint-ansible lint-code unit check test roles-readme
+.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench test roles-readme
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ upload: setup ## VIDEO=clip.mp4 [KEY=name.mp4] [TIMEOUT=120]: upload a video and
 
 enroll: setup ## PHOTOS=dir ROSTER=students.csv: teach the system new students
 	@$(PLAYBOOK) playbooks/enroll-students.yml -e "students_photos_dir=$(abspath $(PHOTOS)) students_roster=$(abspath $(ROSTER))"
+
+forget: setup ## STUDENT="First Last" [RESULTS=true]: remove a student's record, encodings and, if wanted, results
+	@$(PLAYBOOK) playbooks/remove-student.yml -e '{"students_removed": ["$(STUDENT)"], "students_removed_results": $(or $(RESULTS),false)}'
 
 workload: setup ## [COUNT=100]: upload many videos, compare every answer, plot the latency
 	@$(OPS) workload --count $(or $(COUNT),100)
@@ -61,6 +64,7 @@ lint-code: dev
 	@ruff check .
 	ruff format --check .
 	mypy classroom_ops plugins tests bin/roles-readme bin/interrupted-up
+	(cd benchmarks; MYPYPATH=.:../lambda_src:../tests/media mypy --config-file ../pyproject.toml .)
 	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests mypy --config-file ../pyproject.toml .); done
 	for script in roles/*/files/*.py roles/*/library/*.py; do MYPYPATH="$$(dirname "$$script")" mypy "$$script"; done
 	bin/lint-secrets
@@ -71,6 +75,12 @@ unit: dev
 
 check: dev ## lint, repository rules and unit tests: under three minutes
 	@$(MAKE) -j 2 --output-sync=target lint-ansible lint-code unit
+
+evaluate: dev ## show how right the answers are; fails when a stranger is named (docs/evaluation.json, a plot)
+	@python -W ignore benchmarks/evaluate.py
+
+bench: dev ## [ROUNDS=5] time the function against the usual way, on the same clips (docs/bench.json, a plot)
+	@python -W ignore benchmarks/bench.py --rounds $(or $(ROUNDS),5) --image "$$(python roles/lambda_image/files/build_image.py tag --project .)"
 
 test: ## everything: check, each role's scenario, and the whole system up, tested, broken, mended and down
 	@bin/test

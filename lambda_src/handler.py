@@ -5,13 +5,18 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-import boto3
+import botocore.session
 from botocore.config import Config as BotoConfig
 from recognition import engine, logs
 from recognition.config import Config
 from recognition.service import Clients, LambdaContext, Service
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
 
 _CONNECTION = BotoConfig(
     connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3}, max_pool_connections=4
@@ -22,13 +27,13 @@ _CONNECTION = BotoConfig(
 def _service() -> Service:
     config = Config.from_environment(os.environ)
     logs.configure(config.log_level)
-    session = boto3.session.Session()
+    session = botocore.session.get_session()  # boto3 takes 0.1 s more to import
     return Service(
         config,
         Clients(
-            s3=session.client("s3", config=_CONNECTION),
-            sqs=session.client("sqs", config=_CONNECTION),
-            dynamodb=session.client("dynamodb", config=_CONNECTION),
+            s3=cast("S3Client", session.create_client("s3", config=_CONNECTION)),
+            sqs=cast("SQSClient", session.create_client("sqs", config=_CONNECTION)),
+            dynamodb=cast("DynamoDBClient", session.create_client("dynamodb", config=_CONNECTION)),
         ),
     )
 

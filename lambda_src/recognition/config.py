@@ -35,6 +35,7 @@ class Config:
     gallery_bucket: str
     gallery_key: str = ".gallery/known-encodings.json"
     gallery_ttl_seconds: float = 30.0
+    gallery_file: Path = Path(__file__).parents[1] / "known-encodings.json"  # in the image, if one was baked in
     log_level: str = "INFO"
     max_video_bytes: int = 500 * 1024 * 1024
     time_budget_seconds: float = 8.0
@@ -73,6 +74,7 @@ class Config:
             gallery_bucket=text("GALLERY_BUCKET", output_bucket),
             gallery_key=text("GALLERY_KEY", cls.gallery_key),
             gallery_ttl_seconds=number("GALLERY_TTL_SECONDS", cls.gallery_ttl_seconds),
+            gallery_file=Path(text("GALLERY_FILE", str(cls.gallery_file))),
             log_level=text("LOG_LEVEL", cls.log_level).upper(),
             max_video_bytes=int(number("MAX_VIDEO_BYTES", cls.max_video_bytes)),
             time_budget_seconds=number("TIME_BUDGET_SECONDS", cls.time_budget_seconds),

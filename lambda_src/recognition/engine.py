@@ -1,4 +1,4 @@
-"""Faces by dlib: where they are and their encodings, equal to those of face_recognition's default model.
+"""Faces: where they are (dlib's detector), and their encodings, equal to those of face_recognition's default model.
 
 dlib is called directly: importing face_recognition builds its detector (0.4 s) and loads models that are not used here.
 """
@@ -6,7 +6,9 @@ dlib is called directly: importing face_recognition builds its detector (0.4 s) 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from recognition.network import SIDE, FaceNetwork
 
 MODEL_NAME = "dlib_face_recognition_resnet_model_v1"
 Image = npt.NDArray[np.uint8]  # height x width x 3, BGR as OpenCV decodes it
@@ -25,6 +29,7 @@ SAVED_DETECTOR = Path(__file__).parent / "frontal_face_detector.svm"
 _DETECTION_WIDTH = 640
 _FINE_DETECTION_WIDTH = 1280
 _SCORE_THRESHOLD = 0.1  # background that looks like a face scores below
+_PADDING = 0.25  # part of the face that is shown around it, as face_recognition does
 
 _lock = threading.Lock()
 
@@ -40,25 +45,45 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """How good a picture of a face is.
+
+    `width` is in pixels; `sharpness` the variance of its second derivative at 150 x 150; `turned` how far the nose is
+    beside the middle between the eyes, as a part of their distance: 0 looks at the camera.
+    """
+
+    width: int
+    sharpness: float
+    turned: float
+
+
+@dataclass(frozen=True)
 class _Models:
     detector: Any
     landmarks: Any
-    encoder: Any
+    network: FaceNetwork
 
 
 @functools.cache
 def _load() -> _Models:
     import dlib
-    import face_recognition_models as files
 
     detector = (
         dlib.fhog_object_detector(str(SAVED_DETECTOR)) if SAVED_DETECTOR.exists() else dlib.get_frontal_face_detector()
     )
     return _Models(
         detector=detector,
-        landmarks=dlib.shape_predictor(files.pose_predictor_five_point_model_location()),
-        encoder=dlib.face_recognition_model_v1(files.face_recognition_model_location()),
+        landmarks=dlib.shape_predictor(str(model_file("shape_predictor_5_face_landmarks.dat"))),
+        network=FaceNetwork(model_file(f"{MODEL_NAME}.dat")),
     )
+
+
+def model_file(name: str) -> Path:
+    """Returns where a model of the package face_recognition_models is; importing that takes longer than reading it."""
+    package = importlib.util.find_spec("face_recognition_models")
+    if package is None or not package.submodule_search_locations:
+        raise FileNotFoundError("the package face_recognition_models is not installed: build the image again")
+    return Path(next(iter(package.submodule_search_locations))) / "models" / name
 
 
 def load() -> _Models:
@@ -93,15 +118,34 @@ def find_faces(frame: Image, *, fine: bool = False) -> list[Box]:
     return [box for box in found if box.right > box.left and box.bottom > box.top]
 
 
-def to_rgb(frame: Image) -> Image:
-    """Returns the frame in the order of colours that the models were trained on."""
-    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+def encode(frame: Image, boxes: Sequence[Box]) -> list[Encoding]:
+    """Returns the 128 numbers of each face in these boxes of a full frame."""
+    return list(load().network.encode(aligned(frame, boxes)))
 
 
-def encode(rgb: Image, box: Box) -> Encoding:
-    """Returns the 128 numbers of the face in this box of a full RGB frame."""
+def aligned(frame: Image, boxes: Sequence[Box]) -> Image:
+    """Returns each face turned upright and scaled to the same size: n x 150 x 150 x 3, RGB."""
     import dlib
 
-    models = load()
-    shape = models.landmarks(rgb, dlib.rectangle(box.left, box.top, box.right, box.bottom))
-    return np.array(models.encoder.compute_face_descriptor(rgb, shape, 1))
+    # The order of the colours makes no difference to the landmarks, so only the small pictures are turned to RGB.
+    chips = [dlib.get_face_chip(frame, _landmarks(frame, box), SIDE, _PADDING)[..., ::-1] for box in boxes]
+    return np.stack(chips) if chips else np.empty((0, SIDE, SIDE, 3), np.uint8)
+
+
+def quality(photo: Image, box: Box) -> Quality:
+    """Returns what makes the encoding of this face good or poor."""
+    (chip,) = aligned(photo, [box])
+    points = np.array([(point.x, point.y) for point in _landmarks(photo, box).parts()], dtype=np.float64)
+    one, other, nose = points[0:2].mean(axis=0), points[2:4].mean(axis=0), points[4]
+    apart = float(np.linalg.norm(other - one)) or 1.0
+    return Quality(
+        width=box.right - box.left,
+        sharpness=float(cv2.Laplacian(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()),
+        turned=abs(float(np.dot(nose - (one + other) / 2, other - one))) / apart**2,
+    )
+
+
+def _landmarks(frame: Image, box: Box) -> Any:
+    import dlib
+
+    return load().landmarks(frame, dlib.rectangle(box.left, box.top, box.right, box.bottom))

@@ -1,6 +1,6 @@
 """Makes the gallery and the records from photos and a roster.
 
-Usage: python -m recognition.enroll --photos DIRECTORY --roster students.csv [--pickle FILE]
+Usage: python -m recognition.enroll --photos DIRECTORY --roster students.csv [--pickle FILE] [--known GALLERY]
 
 A photo belongs to the student whose name begins its file name ("Joe Biden.jpg", "joe_biden-2.png"), or to the one
 that its folder is named after ("Joe Biden/summer.jpg"). Case, "_" and "-" do not matter. The roster has the columns
@@ -11,12 +11,13 @@ that is wrong is listed on standard error, nothing is printed, and the exit code
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import re
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,11 +26,19 @@ import numpy as np
 
 from recognition import engine, pickles
 from recognition.engine import Encoding, Image
-from recognition.matching import Gallery
+from recognition.matching import Gallery, GalleryError
 from recognition.results import Student
 
 _PHOTOS = {".jpg", ".jpeg", ".png"}
 _COLUMNS = ("name", "id", "major", "year")
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # no other decoder of OpenCV is needed, and so none is reached
+# A face below these moves its encoding by a quarter of the distance that separates people; docs/recognition.md.
+_MIN_WIDTH = 80  # pixels
+_MIN_SHARPNESS = 12.0
+_MAX_TURNED = 0.2
+# Two photos of one person are at most 0.44 apart, of two at least 0.49 as far as has been seen.
+_SAME_FACE = 0.42
+_ANOTHER_FACE = 0.6
 
 
 class EnrollError(Exception):
@@ -80,25 +89,64 @@ def owner(photo: Path, students: Sequence[Student]) -> Student | None:
 
 
 def encode_photo(path: Path) -> Encoding | str:
-    """Returns the encoding of the one face in a photo, or why there is none."""
-    data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    """Returns the encoding of the one face in a photo, or why there is none and what to do about it."""
+    content = path.read_bytes()
+    decoded = None
+    if content.startswith(_SIGNATURES):
+        with contextlib.suppress(cv2.error):
+            decoded = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR)
     if decoded is None:
-        return "is not a picture that can be read"
+        return "is not a picture that can be read: save it as JPEG or PNG with at most 100 megapixels"
     photo: Image = np.asarray(decoded, dtype=np.uint8)
     faces = engine.find_faces(photo) or engine.find_faces(photo, fine=True)
     if not faces:
         return "no face was found: take one in which the whole face looks at the camera"
     if len(faces) > 1:
         return f"{len(faces)} faces were found: cut it so that only the student is in it"
-    return engine.encode(engine.to_rgb(photo), faces[0])
+    quality = engine.quality(photo, faces[0])
+    if quality.width < _MIN_WIDTH:
+        return f"the face is {quality.width} pixels wide: take one in which it has {_MIN_WIDTH} or more"
+    if quality.sharpness < _MIN_SHARPNESS:
+        return "the face is blurred: take one in more light, with a steady camera"
+    if quality.turned > _MAX_TURNED:
+        return "the face is turned away: take one in which it looks at the camera"
+    return engine.encode(photo, faces)[0]
 
 
-def enroll(photos: Path, roster: Path, pickled: Path | None = None) -> tuple[Gallery, list[Student]]:
+def compare(encodings: Mapping[str, Sequence[tuple[str, Encoding]]], known: Gallery | None) -> list[str]:
+    """Returns what is wrong with faces that are alike, or are not: (where it is from, encoding) by student."""
+    problems: list[str] = []
+    everybody = [(name, label, encoding) for name, photos in encodings.items() for label, encoding in photos]
+    others = Gallery([student for student in known.students if student[0] not in encodings]) if known else Gallery([])
+    matrix = np.stack([encoding for _, _, encoding in everybody]) if everybody else np.empty((0, 128))
+    for number, (name, label, encoding) in enumerate(everybody):
+        distances = np.linalg.norm(matrix - encoding, axis=1)
+        for other in np.flatnonzero(distances[:number] <= _SAME_FACE):
+            if everybody[other][0] != name:
+                problems.append(
+                    f"{label}: shows the same face as {everybody[other][1]}, which is {everybody[other][0]}'s: "
+                    "take the wrong one away"
+                )
+        own = [row for row, (owner_name, _, _) in enumerate(everybody) if owner_name == name and row != number]
+        if own and distances[own].min() > _ANOTHER_FACE:
+            problems.append(f"{label}: shows somebody else than {name}'s other photos: take the wrong one away")
+        match = others.nearest(encoding)
+        if match and match.distance <= _SAME_FACE:
+            problems.append(
+                f"{label}: shows the face of {match.name}, who is enrolled already: "
+                "take the photo away, or remove that student first"
+            )
+    return problems
+
+
+def enroll(
+    photos: Path, roster: Path, pickled: Path | None = None, known: Gallery | None = None
+) -> tuple[Gallery, list[Student]]:
     """Returns the gallery and the records. Raises EnrollError with everything that has to be mended."""
     problems: list[str] = []
     students = read_roster(roster, problems)
-    encodings: dict[str, list[Encoding]] = {student.name: [] for student in students}
+    encodings: dict[str, list[tuple[str, Encoding]]] = {student.name: [] for student in students}
+    refused: set[str] = set()
     for path in sorted(photos.rglob("*")) if photos.is_dir() else []:
         relative = path.relative_to(photos)
         if path.suffix.lower() not in _PHOTOS or not path.is_file():
@@ -110,19 +158,31 @@ def enroll(photos: Path, roster: Path, pickled: Path | None = None) -> tuple[Gal
         encoding = encode_photo(path)
         if isinstance(encoding, str):
             problems.append(f"{relative}: {encoding}")
-        encodings[student.name].append(np.zeros(128) if isinstance(encoding, str) else encoding)
+            refused.add(student.name)
+        else:
+            encodings[student.name].append((str(relative), encoding))
     if pickled is not None:
         _add_pickle(pickled, students, encodings, problems, roster.name)
     if not photos.is_dir():
         problems.append(f"{photos}: there is no such directory")
-    problems.extend(f"{name}: is in {roster.name} but has no photo" for name, found in encodings.items() if not found)
+    problems.extend(
+        f"{name}: is in {roster.name} but has no photo"
+        for name, found in encodings.items()
+        if not found and name not in refused
+    )
+    problems.extend(compare(encodings, known))
     if problems:
         raise EnrollError(problems)
-    return Gallery([(name, np.stack(found)) for name, found in sorted(encodings.items())]), students
+    rows = [(name, np.stack([encoding for _, encoding in found])) for name, found in sorted(encodings.items())]
+    return Gallery(rows), students
 
 
 def _add_pickle(
-    path: Path, students: Sequence[Student], encodings: dict[str, list[Encoding]], problems: list[str], roster: str
+    path: Path,
+    students: Sequence[Student],
+    encodings: dict[str, list[tuple[str, Encoding]]],
+    problems: list[str],
+    roster: str,
 ) -> None:
     by_name = {_plain(student.name): student.name for student in students}
     try:
@@ -132,13 +192,20 @@ def _add_pickle(
         return
     for name, encoding in pairs:
         if _plain(name) in by_name:
-            encodings[by_name[_plain(name)]].append(encoding)
+            encodings[by_name[_plain(name)]].append((f"{path.name} ({name})", encoding))
         else:
             problems.append(f"{path.name}: {name} is not in {roster}")
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold()
+
+
+def _read_known(path: Path) -> Gallery:
+    try:
+        return Gallery.from_json(path.read_bytes())
+    except (GalleryError, OSError) as error:
+        raise EnrollError([f"{path.name}: {error}"]) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -149,9 +216,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--photos", type=Path, required=True, help="directory of photos")
     parser.add_argument("--roster", type=Path, required=True, help="CSV with name,id,major,year")
     parser.add_argument("--pickle", type=Path, help="the course project's pickle of encodings, read without running it")
+    parser.add_argument(
+        "--known", type=Path, help="the gallery so far: nobody in it may be enrolled under another name"
+    )
     options = parser.parse_args(arguments)
     try:
-        gallery, students = enroll(options.photos, options.roster, options.pickle)
+        known = _read_known(options.known) if options.known else None
+        gallery, students = enroll(options.photos, options.roster, options.pickle, known)
     except EnrollError as error:
         sys.stderr.write("".join(f"enroll: {problem}\n" for problem in error.problems))
         return 1

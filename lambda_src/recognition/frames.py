@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import queue
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +15,11 @@ import numpy as np
 
 from recognition.engine import Image
 
-_MAX_PIXELS = 8192 * 8192  # above it a small file asks for gigabytes
+_MAX_PIXELS = 7680 * 4320  # above it a small file asks for gigabytes
+_MAX_SECONDS = 1_000_000  # a time beyond it is a damaged file's
+_PATIENCE_SECONDS = 5.0
 _TOP_LEVEL_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp", b"sidx", b"pnot", b"uuid"}
+_PARAMETERS = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
 
 
 class UnreadableError(Exception):
@@ -22,7 +28,7 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded frame; `number` counts the frames looked at, `seconds` is its time in the clip."""
+    """A decoded frame, upright; `number` counts the frames looked at, `seconds` is its time in the clip."""
 
     number: int
     seconds: float
@@ -30,16 +36,14 @@ class Frame:
 
 
 class Video:
-    """An open video file."""
+    """An open video file. Pictures are turned as the file's rotation says; `width` and `height` are so too."""
 
     def __init__(self, path: Path) -> None:
         """Opens the file. Raises UnreadableError with the reason."""
         if path.stat().st_size == 0:
             raise UnreadableError("the file is empty")
         self._path = path
-        self._capture = cv2.VideoCapture(
-            str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
-        )
+        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, _PARAMETERS)
         if not self._capture.isOpened():
             raise UnreadableError(_diagnose(path))
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
@@ -88,9 +92,13 @@ class Video:
             decoded, image = self._capture.read()
         except cv2.error:
             return None
-        if not decoded or image is None:
+        if not decoded or image is None or image.size == 0:
             return None
-        return Frame(number, index / self._rate, np.asarray(image, dtype=np.uint8))
+        # Frames need not be equally far apart: the container's time counts, if it makes sense.
+        seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if not 0 <= seconds < _MAX_SECONDS:
+            seconds = index / self._rate
+        return Frame(number, seconds, np.asarray(image, dtype=np.uint8))
 
     def _forward(self, number: int) -> Frame | None:
         """Reads on for a second, where the container does not say how many frames there are."""
@@ -98,6 +106,82 @@ class Video:
             if not self._capture.grab():
                 return None
         return self._read(number, 0)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    width: int
+    height: int
+    duration_seconds: float
+
+
+class FrameReader:
+    """Decodes a video in a thread of its own.
+
+    A frame may be asked for while the one before is looked at, and one that takes longer than there is time for (a seek
+    in an hour without key frames) is waited for no longer: the thread ends with it, later.
+    """
+
+    def __init__(self, path: Path, limit: int, deadline: float) -> None:
+        """Opens the video, to read up to `limit` frames before `deadline` (of time.monotonic).
+
+        Opening it and its first frame are waited for five seconds at least. Raises UnreadableError with the reason.
+        """
+        self._deadline = deadline
+        self._first_deadline = max(deadline, time.monotonic() + _PATIENCE_SECONDS)
+        self._wanted: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[_Opened | Frame | Exception | None] = queue.SimpleQueue()
+        self._asked = self._given = 0
+        self._thread = threading.Thread(target=self._run, args=(path, limit), name="decoder", daemon=True)
+        self._thread.start()
+        opened = self._answer(self._first_deadline)
+        if not isinstance(opened, _Opened):
+            raise UnreadableError("the file could not be opened in the time there is")
+        self.width, self.height, self.duration_seconds = opened.width, opened.height, opened.duration_seconds
+
+    def __enter__(self) -> FrameReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._wanted.put(False)
+        self._thread.join(max(0.0, self._deadline - time.monotonic()))
+
+    def ask(self) -> None:
+        """Begins to decode the next frame."""
+        self._asked += 1
+        self._wanted.put(True)
+
+    def next(self) -> Frame | None:
+        """Returns the next frame, or nothing at the end of the clip or of the time.
+
+        Raises UnreadableError when not even the first frame decodes.
+        """
+        if self._given == self._asked:
+            self.ask()
+        answer = self._answer(self._deadline if self._given else self._first_deadline)
+        self._given += 1
+        return answer if isinstance(answer, Frame) else None
+
+    def _answer(self, deadline: float) -> _Opened | Frame | None:
+        try:
+            answer = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            return None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _run(self, path: Path, limit: int) -> None:
+        try:
+            with Video(path) as video:
+                self._answers.put(_Opened(video.width, video.height, video.duration_seconds))
+                frames = video.frames(limit)
+                while self._wanted.get():
+                    self._answers.put(next(frames, None))
+        except Exception as error:
+            self._answers.put(error)
 
 
 def _halving(count: int, limit: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from recognition.engine import MODEL_NAME, Box, Encoding
 SCHEMA = 1
 _DIMENSIONS = 128
 _DECIMALS = 8
+_REMEMBERED = 1024  # faces whose nearest student is kept
 
 
 class GalleryError(Exception):
@@ -35,28 +37,44 @@ class Match:
 class Gallery:
     """Known encodings, several per student, compared with a face in one step."""
 
-    def __init__(self, students: Sequence[tuple[str, npt.NDArray[np.float64]]]) -> None:
-        """Takes (name, encodings as n x 128) pairs with n >= 1."""
+    def __init__(self, students: Sequence[tuple[str, npt.NDArray[np.float64]]], version: str | None = None) -> None:
+        """Takes (name, encodings as n x 128) pairs with n >= 1; the version is computed unless it is known."""
         self.students = [(name, encodings) for name, encodings in students if len(encodings)]
         self.names = [name for name, _ in self.students]
+        self._known_version = version
         self._starts = np.cumsum([0] + [len(encodings) for _, encodings in self.students])[:-1]
         self._matrix = (
             np.concatenate([encodings for _, encodings in self.students])
             if self.students
             else np.empty((0, _DIMENSIONS))
         )
-        self.version = hashlib.sha256(_canonical(self._document()).encode()).hexdigest()[:16]
+        # The squares are compared in 32 bits, which is half of the memory to read; the two nearest are measured again.
+        self._rough = self._matrix.astype(np.float32)
+        self._squares = np.einsum("ij,ij->i", self._rough, self._rough)
+        self._remember = functools.lru_cache(maxsize=_REMEMBERED)(self._nearest)
+
+    @functools.cached_property
+    def version(self) -> str:
+        """A hash of what is in it."""
+        return self._known_version or hashlib.sha256(_canonical(self._document()).encode()).hexdigest()[:16]
 
     def nearest(self, encoding: Encoding) -> Match | None:
-        """Returns the nearest student, or nothing when nobody is enrolled."""
-        if not self.names:
-            return None
-        distances = np.linalg.norm(self._matrix - encoding, axis=1)
-        by_student = np.minimum.reduceat(distances, self._starts)
+        """Returns the nearest student, or nothing when nobody is enrolled. A face asked for again costs nothing."""
+        return self._remember(encoding.tobytes()) if self.names else None
+
+    def _nearest(self, data: bytes) -> Match:
+        encoding = np.frombuffer(data, dtype=np.float64)
+        squares = self._squares - 2 * (self._rough @ encoding.astype(np.float32))
+        by_student = np.minimum.reduceat(squares, self._starts)
         best = int(np.argmin(by_student))
-        others = np.delete(by_student, best)
-        margin = float(others.min() - by_student[best]) if len(others) else 2.0
-        return Match(name=self.names[best], distance=float(by_student[best]), margin=margin)
+        distance = self._distance(best, encoding)
+        if len(self.names) == 1:
+            return Match(self.names[best], distance, 2.0)
+        by_student[best] = np.inf
+        return Match(self.names[best], distance, self._distance(int(np.argmin(by_student)), encoding) - distance)
+
+    def _distance(self, student: int, encoding: Encoding) -> float:
+        return float(np.linalg.norm(self.students[student][1] - encoding, axis=1).min())
 
     def to_json(self) -> dict[str, Any]:
         """Returns the document that `from_json` reads."""
@@ -77,7 +95,8 @@ class Gallery:
             raise GalleryError(f"the gallery is damaged: {error!r}") from error
         if not all(np.isfinite(encodings).all() for _, encodings in students):
             raise GalleryError("the gallery is damaged: an encoding holds a number that is not finite")
-        return cls(students)
+        version = document.get("version")
+        return cls(students, version if isinstance(version, str) and version else None)
 
     def _document(self) -> list[dict[str, Any]]:
         ordered = sorted(self.students, key=lambda student: student[0])

@@ -15,16 +15,15 @@ import numpy as np
 from recognition import engine
 from recognition.config import Config
 from recognition.engine import Image
-from recognition.frames import Frame, UnreadableError, Video
+from recognition.frames import Frame, FrameReader, UnreadableError
 from recognition.matching import Decision, Gallery, Person, Sighting, decide_all, group
 
 _FRAMES_WITHOUT_FACES = 4  # so many fine looks without a face are enough to say that there is none
 _STRANGER_DISTANCE = 0.6  # farther than this from everybody, a few sightings settle that it is nobody
 _STRANGER_SIGHTINGS = 2
 _SECONDS_PER_LOOK = 5.0  # a longer clip is looked at in more places before it is settled
-_PATCH = 32  # pixels
-_ZOOMS = (1.0, 0.9, 1.12, 0.8, 1.25)
-_ALIKE = 0.75  # correlation of two small pictures of a face: the same one has 0.82 and more, two people 0.61 at most
+_FACES_AT_ONCE = 8  # encoded between two looks at the clock
+_PICTURE_WIDTH = 1280  # pixels of the frame that is shown to the teacher
 
 
 class Status(StrEnum):
@@ -36,20 +35,40 @@ class Status(StrEnum):
     UNREADABLE = "unreadable"
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A frame kept to be shown, at most 1280 pixels wide: `scale` times as large as the frame was."""
+
+    number: int
+    seconds: float
+    image: Image
+    scale: float
+
+    @classmethod
+    def of(cls, frame: Frame) -> Picture:
+        """Returns the frame at the size in which it is shown; of an 8K clip the frames would fill the memory."""
+        scale = min(1.0, _PICTURE_WIDTH / frame.image.shape[1])
+        image = frame.image
+        if scale < 1:
+            image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        return cls(frame.number, frame.seconds, image, scale)
+
+
 @dataclass
 class Analysis:
-    """What was seen in a video. `picture` is the frame that decided, and `seconds` its time in the clip."""
+    """What was seen in a video. `picture` is the frame that decided, and `faces` how many were encoded."""
 
     status: Status
     reason: str | None = None
     decisions: list[Decision] = field(default_factory=list)
     people: list[Person] = field(default_factory=list)
     gallery_version: str = ""
-    picture: Frame | None = None
+    picture: Picture | None = None
     width: int = 0
     height: int = 0
     duration_seconds: float = 0.0
     frames: int = 0
+    faces: int = 0
     timings_ms: dict[str, float] = field(default_factory=dict)
 
     def took(self, stage: str, since: float) -> None:
@@ -63,7 +82,7 @@ def analyse(path: Path, gallery: Gallery, newest: Callable[[], Gallery], config:
     `newest` is asked for the gallery before a face is called unknown: somebody may have been enrolled a second ago.
     """
     analysis = Analysis(Status.NO_FACE)
-    pictures: dict[int, Frame] = {}
+    pictures: dict[int, Picture] = {}
     try:
         _look(path, gallery, config, analysis, pictures)
     except UnreadableError as error:
@@ -93,32 +112,30 @@ def analyse(path: Path, gallery: Gallery, newest: Callable[[], Gallery], config:
     return analysis
 
 
-def _look(path: Path, gallery: Gallery, config: Config, analysis: Analysis, pictures: dict[int, Frame]) -> None:
-    deadline = time.monotonic() + config.time_budget_seconds
+def _look(path: Path, gallery: Gallery, config: Config, analysis: Analysis, pictures: dict[int, Picture]) -> None:
     started = time.monotonic()
-    with Video(path) as video:
+    deadline = started + config.time_budget_seconds
+    with FrameReader(path, config.max_frames, deadline) as video:
         analysis.width, analysis.height = video.width, video.height
         analysis.duration_seconds = round(video.duration_seconds, 3)
         looks = max(2, 1 + math.ceil(video.duration_seconds / _SECONDS_PER_LOOK))
-        known: list[tuple[Patch, Person]] = []
-        for frame in video.frames(config.max_frames):
+        while (frame := video.next()) is not None:
             analysis.took("decode", started)
             analysis.frames += 1
+            if analysis.frames < min(looks, config.max_frames):
+                video.ask()  # it will be looked at whatever this one shows: decode it meanwhile
             started = time.monotonic()
             # Small faces are only searched for where no large one was seen so far: it takes four times as long.
             boxes = engine.find_faces(frame.image)
             if not boxes and not analysis.people:
                 boxes = engine.find_faces(frame.image, fine=True)
-            settled = [patch for patch, person in known if _is_settled(person, gallery, config)]
-            seen = [(Patch.of(frame.image, box), box) for box in boxes]
-            fresh = [(patch, box) for patch, box in seen if not any(patch.shows_the_same(old) for old in settled)]
             analysis.took("detect", started)
-            if frame.number == 0 or fresh:
-                pictures[frame.number] = frame
+            if frame.number == 0 or boxes:
+                pictures[frame.number] = Picture.of(frame)
             started = time.monotonic()
-            sightings = _encode(frame, [box for _, box in fresh], deadline) if fresh else []
-            owners = group(analysis.people, sightings, config.thresholds)
-            known.extend((patch, owner) for (patch, _), owner in zip(fresh, owners, strict=False))
+            sightings = _encode(frame, boxes, deadline)
+            analysis.faces += len(sightings)
+            group(analysis.people, sightings, config.thresholds)
             analysis.took("encode", started)
             if not analysis.people and analysis.frames >= _FRAMES_WITHOUT_FACES:
                 return
@@ -126,56 +143,16 @@ def _look(path: Path, gallery: Gallery, config: Config, analysis: Analysis, pict
             if time.monotonic() > deadline or (everybody and analysis.frames >= looks):
                 return
             started = time.monotonic()
-
-
-@dataclass(frozen=True)
-class Patch:
-    """A face as a small picture, to tell without encoding it again that it is the one of an earlier frame."""
-
-    pixels: Image
-    surroundings: Image
-
-    @classmethod
-    def of(cls, frame: Image, box: engine.Box) -> Patch:
-        """Cuts out the middle of the face, 26 pixels wide, and the face with a third more on each side.
-
-        The detector's boxes jump in size, so the middle has to be searched for in the surroundings.
-        """
-        wide, high = box.right - box.left, box.bottom - box.top
-        top, left = max(0, box.top - high // 3), max(0, box.left - wide // 3)
-        around = frame[top : box.bottom + high // 3, left : box.right + wide // 3]
-        size = (round(around.shape[1] / wide * _PATCH), round(around.shape[0] / high * _PATCH))
-        face = frame[box.top : box.bottom, box.left : box.right]
-        return cls(_grey(face, (_PATCH, _PATCH))[3:-3, 3:-3], _grey(around, size))
-
-    def shows_the_same(self, other: Patch) -> bool:
-        """Tells whether the other's face is in this picture; a face turned or changed has to be encoded again."""
-        height, width = self.surroundings.shape
-        return any(
-            float(
-                cv2.matchTemplate(
-                    cv2.resize(
-                        self.surroundings, (max(_PATCH, round(width * zoom)), max(_PATCH, round(height * zoom)))
-                    ),
-                    other.pixels,
-                    cv2.TM_CCOEFF_NORMED,
-                ).max()
-            )
-            >= _ALIKE
-            for zoom in _ZOOMS
-        )
-
-
-def _grey(picture: Image, size: tuple[int, int]) -> Image:
-    grey = cv2.cvtColor(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
-    return np.asarray(grey, dtype=np.uint8)
+    if not analysis.frames:
+        raise UnreadableError("no frame could be decoded in the time there is")
 
 
 def _encode(frame: Frame, boxes: list[engine.Box], deadline: float) -> list[Sighting]:
-    rgb: Image = engine.to_rgb(frame.image)
-    sightings = []
-    for box in boxes:
-        sightings.append(Sighting(frame.number, round(frame.seconds, 3), box, engine.encode(rgb, box)))
+    sightings: list[Sighting] = []
+    for start in range(0, len(boxes), _FACES_AT_ONCE):
+        part = boxes[start : start + _FACES_AT_ONCE]
+        for box, encoding in zip(part, engine.encode(frame.image, part), strict=True):
+            sightings.append(Sighting(frame.number, round(frame.seconds, 3), box, encoding))
         if time.monotonic() > deadline:
             break
     return sightings

@@ -16,7 +16,6 @@ from recognition.engine import MODEL_NAME, Box
 from recognition.events import VideoReference
 from recognition.pipeline import Analysis
 
-_PICTURE_WIDTH = 1280
 _GREEN, _GREY = (70, 170, 60), (130, 130, 130)
 
 
@@ -134,19 +133,14 @@ def draw(analysis: Analysis) -> bytes | None:
     """Returns the frame that decided as JPEG, everybody in it boxed and named; nothing when there is no frame."""
     if analysis.picture is None:
         return None
-    frame = analysis.picture
-    scale = min(1.0, _PICTURE_WIDTH / frame.image.shape[1])
-    picture = (
-        cv2.resize(frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        if scale < 1
-        else frame.image.copy()
-    )
+    shown = analysis.picture
+    picture = shown.image.copy()
     names = {id(decision.sighting): decision.match.name for decision in analysis.decisions}
     for person in analysis.people:
         label = next((names[id(sighting)] for sighting in person.sightings if id(sighting) in names), None)
         for sighting in person.sightings:
-            if sighting.frame == frame.number:
-                _label(picture, sighting.box, scale, label)
+            if sighting.frame == shown.number:
+                _label(picture, sighting.box, shown.scale, label)
     encoded, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
     return np.asarray(data).tobytes() if encoded else None
 

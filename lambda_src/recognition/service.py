@@ -71,7 +71,9 @@ class Service:
     def __init__(self, config: Config, clients: Clients) -> None:
         """Takes the settings and the clients; nothing is read before the first video."""
         self._config, self._clients = config, clients
-        self._gallery = GalleryStore(clients.s3, config.gallery_bucket, config.gallery_key, config.gallery_ttl_seconds)
+        self._gallery = GalleryStore(
+            clients.s3, config.gallery_bucket, config.gallery_key, config.gallery_ttl_seconds, baked=config.gallery_file
+        )
 
     def handle(self, event: object, context: LambdaContext) -> dict[str, Any]:
         """Answers every video of the event.
@@ -141,6 +143,7 @@ class Service:
             if download is None:
                 logs.event(logging.WARNING, "video_gone", reason="the object was deleted before it was read")
                 return None
+            logs.correlation_id.set(replace(video, etag=video.etag or download.etag).correlation_id)
             downloaded = time.monotonic()
             if download.too_large:
                 limit = self._config.max_video_bytes
@@ -162,6 +165,8 @@ class Service:
             processed_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         )
         self._publish(analysis, students, about)
+        analysis.timings_ms["written"] = round((time.monotonic() - started) * 1000, 1)
+        logs.metrics(analysis.status.value, _measured(analysis, download.size_bytes))
         logs.event(
             logging.INFO,
             "video_answered",
@@ -173,7 +178,7 @@ class Service:
             frames=analysis.frames,
             size_bytes=download.size_bytes,
             gallery_version=analysis.gallery_version,
-            timings_ms=analysis.timings_ms | {"written": round((time.monotonic() - started) * 1000, 1)},
+            timings_ms=analysis.timings_ms,
         )
         return analysis.status.value
 
@@ -231,3 +236,16 @@ class Service:
 
     def _put(self, key: str, body: bytes, content_type: str) -> None:
         self._clients.s3.put_object(Bucket=self._config.output_bucket, Key=key, Body=body, ContentType=content_type)
+
+
+def _measured(analysis: Analysis, size_bytes: int) -> dict[str, tuple[str, float]]:
+    """Returns what CloudWatch is told about a video: name, unit and value."""
+    stages = {f"{stage.capitalize()}Time": ("Milliseconds", took) for stage, took in analysis.timings_ms.items()}
+    return stages | {
+        "Videos": ("Count", 1),
+        "FramesDecoded": ("Count", analysis.frames),
+        "FacesEncoded": ("Count", analysis.faces),
+        "StudentsRecognized": ("Count", len(analysis.decisions)),
+        "PeopleSeen": ("Count", len(analysis.people)),
+        "VideoSize": ("Bytes", size_bytes),
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from function_cloud import MEDIA
-from recognition import enroll, pickles
+from recognition import engine, enroll, pickles
 from recognition.matching import Gallery
 
 ROSTER = "name,id,major,year\nBarack Obama,1,Law,Senior\nJoe Biden,2,History,Junior\n"
@@ -57,7 +58,7 @@ def test_names_of_files_and_folders(photos: Path) -> None:
 
 def test_the_longest_name_wins(photos: Path) -> None:
     (photos.parent / "roster.csv").write_text(ROSTER + "Joe Biden Junior,3,Art,Freshman\n")
-    shutil.copy(photos / "Joe Biden.jpg", photos / "Joe Biden Junior 1.jpg")
+    shutil.copy(MEDIA / "sources" / "astronaut.jpg", photos / "Joe Biden Junior 1.jpg")
     gallery, _ = enroll.enroll(photos, photos.parent / "roster.csv")
     assert gallery.names == ["Barack Obama", "Joe Biden", "Joe Biden Junior"]
 
@@ -84,6 +85,80 @@ def test_everything_wrong_is_reported_at_once_by_name(photos: Path, capsys: pyte
     ]
     assert "2 faces were found" in output.err
     assert "no face was found" in output.err
+
+
+def altered(photos: Path, photo: np.ndarray[Any, Any]) -> str:
+    """Enrolls with this as Joe Biden's only photo; returns what is said about it."""
+    cv2.imwrite(str(photos / "Joe Biden.png"), photo)
+    (photos / "Joe Biden.jpg").unlink()
+    with pytest.raises(enroll.EnrollError) as refused:
+        enroll.enroll(photos, photos.parent / "roster.csv")
+    (problem,) = refused.value.problems
+    return problem
+
+
+def test_a_small_face_is_refused(photos: Path) -> None:
+    photo = np.asarray(cv2.imread(str(photos / "Joe Biden.jpg")))
+    assert "pixels wide: take one in which it has 80 or more" in altered(
+        photos, cv2.resize(photo, None, fx=0.25, fy=0.25)
+    )
+
+
+def test_a_blurred_face_is_refused(photos: Path) -> None:
+    photo = np.asarray(cv2.imread(str(photos / "Joe Biden.jpg")))
+    assert "the face is blurred: take one in more light" in altered(photos, cv2.GaussianBlur(photo, (0, 0), 4))
+
+
+def test_a_face_that_is_turned_away_is_refused(photos: Path) -> None:
+    photo = np.asarray(cv2.imread(str(photos / "Barack Obama.jpg")), np.uint8)
+    # One half of the face narrower than the other: the nose is no longer between the eyes.
+    (box,) = engine.find_faces(photo)
+    middle = (box.left + box.right) // 2
+    half = photo[:, middle:]
+    turned = np.hstack([photo[:, :middle], cv2.resize(half, (round(half.shape[1] * 0.3), half.shape[0]))])
+    assert "the face is turned away: take one in which it looks at the camera" in altered(photos, turned)
+
+
+def test_one_face_under_two_names_is_refused(photos: Path) -> None:
+    shutil.copy(MEDIA / "sources" / "obama3.jpg", photos / "Joe Biden 2.jpg")
+    with pytest.raises(enroll.EnrollError) as refused:
+        enroll.enroll(photos, photos.parent / "roster.csv")
+    assert refused.value.problems == [
+        "Joe Biden 2.jpg: shows the same face as Barack Obama.jpg, which is Barack Obama's: take the wrong one away",
+        "Joe Biden 2.jpg: shows somebody else than Joe Biden's other photos: take the wrong one away",
+        "Joe Biden.jpg: shows somebody else than Joe Biden's other photos: take the wrong one away",
+    ]
+
+
+def test_a_face_enrolled_before_under_another_name_is_refused(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gallery, _ = enroll.enroll(photos, photos.parent / "roster.csv")
+    known = photos.parent / "known.json"
+    known.write_text(json.dumps(Gallery([("Barry", gallery.students[0][1])]).to_json()))
+    assert enroll.main(command(photos, "--known", str(known))) == 1
+    assert "Barack Obama.jpg: shows the face of Barry, who is enrolled already" in capsys.readouterr().err
+    known.write_text(json.dumps(gallery.to_json()))  # the same students again are no strangers
+    assert enroll.main(command(photos, "--known", str(known))) == 0
+    known.write_text("{")
+    assert enroll.main(command(photos, "--known", str(known))) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\0\0\0\x1cftypavif", b"GIF89a"])
+def test_what_is_no_photo_is_refused(photos: Path, content: bytes) -> None:
+    (photos / "Joe Biden.jpg").write_bytes(content)
+    with pytest.raises(enroll.EnrollError, match="not a picture that can be read: save it as JPEG or PNG"):
+        enroll.enroll(photos, photos.parent / "roster.csv")
+
+
+def test_a_decompression_bomb_is_refused_without_unpacking_it(photos: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    side = 40_000  # 1.6 gigapixels in 2 kB
+    header = side.to_bytes(4, "big") * 2 + b"\x08\x00\x00\x00\x00"
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(2_000_000))) + chunk(b"IEND", b"")
+    (photos / "Joe Biden.jpg").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    with pytest.raises(enroll.EnrollError, match="with at most 100 megapixels"):
+        enroll.enroll(photos, photos.parent / "roster.csv")
 
 
 @pytest.mark.parametrize("text", ["", "name,id\nA,1\n", "\xff\xfe"])

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import logging
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,7 +18,7 @@ from function_cloud import EVENTS, INPUT, MEDIA, Cloud, FakeContext, s3_body, sq
 from recognition import logs
 from recognition.matching import Gallery
 from recognition.results import Student
-from recognition.service import InvocationError
+from recognition.service import InvocationError, Service
 
 ANSWERS: dict[str, dict[str, Any]] = json.loads((MEDIA / "answers.json").read_text())
 RECORDS = {row["name"]: row for row in csv.DictReader((MEDIA / "students.csv").open(encoding="utf-8"))}
@@ -259,7 +261,47 @@ def test_every_log_line_is_json_with_the_id_of_its_video(cloud: Cloud, capsys: p
     cloud.service.handle(sqs_event("garbage", s3_body("joe-biden-360p.mp4")), FakeContext())
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     logging.getLogger("recognition").handlers.clear()
-    assert [line["event"] for line in lines] == ["message_dropped", "gallery_loaded", "video_answered"]
+    assert [line["event"] for line in lines] == [
+        "message_dropped",
+        "gallery_loaded",
+        "video_measured",
+        "video_answered",
+    ]
     assert lines[-1]["correlation_id"] == "joe-biden-360p.mp4@9a0364b9e99bb480dd25e1f0284c8555"
     assert all(line["request_id"] == FakeContext().aws_request_id for line in lines)
     assert lines[-1]["timings_ms"]["total"] > 0
+
+
+def test_measurements_are_in_cloudwatchs_format(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
+    logging.getLogger("recognition").handlers.clear()
+    logs.configure("INFO")
+    cloud.upload("two-students-720p.mp4")
+    cloud.service.handle(sqs_event(s3_body("two-students-720p.mp4")), FakeContext())
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    logging.getLogger("recognition").handlers.clear()
+    (measured,) = [line for line in lines if "_aws" in line]
+    (definition,) = measured["_aws"]["CloudWatchMetrics"]
+    assert definition["Namespace"] == "SmartClassroom"
+    assert measured["_aws"]["Timestamp"] > 1_600_000_000_000
+    for dimensions in definition["Dimensions"]:
+        assert all(isinstance(measured[name], str) for name in dimensions)
+    values = {metric["Name"]: measured[metric["Name"]] for metric in definition["Metrics"]}
+    assert all(isinstance(value, int | float) and value >= 0 for value in values.values())
+    assert {metric["Unit"] for metric in definition["Metrics"]} == {"Milliseconds", "Count", "Bytes"}
+    assert (values["StudentsRecognized"], values["PeopleSeen"], values["Videos"]) == (2, 2, 1)
+    assert {"DecodeTime", "DetectTime", "EncodeTime", "DownloadTime", "TotalTime"} <= set(values)
+
+
+def test_the_gallery_in_the_image_serves_while_the_bucket_has_none(
+    cloud: Cloud, enrolled: tuple[Gallery, list[Student]], tmp_path: Path
+) -> None:
+    baked = tmp_path / "known-encodings.json"
+    baked.write_text(json.dumps(enrolled[0].to_json()))
+    service = Service(replace(cloud.config, gallery_file=baked), cloud.clients)
+    cloud.clients.s3.delete_object(Bucket=cloud.config.gallery_bucket, Key=cloud.config.gallery_key)
+    cloud.upload("joe-biden-360p.mp4")
+    event = sqs_event(s3_body("joe-biden-360p.mp4"))
+    assert service.handle(event, FakeContext())["answers"][0]["status"] == "recognized"
+    cloud.publish_gallery(Gallery([]))  # the bucket's counts as soon as there is one
+    service = Service(replace(cloud.config, gallery_file=baked), cloud.clients)
+    assert service.handle(event, FakeContext())["answers"][0]["status"] == "unknown"

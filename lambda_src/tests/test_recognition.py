@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import struct
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
@@ -20,8 +26,9 @@ from recognition import engine
 from recognition.config import Config, ConfigError, Thresholds
 from recognition.engine import Box
 from recognition.events import NotAnS3EventError, videos_in_body
-from recognition.frames import UnreadableError, Video
+from recognition.frames import Frame, UnreadableError, Video
 from recognition.matching import Gallery, Person, Sighting, group
+from recognition.network import FaceNetwork, WeightsError
 from recognition.pipeline import Status, analyse
 
 CONFIG = Config("table", "bucket", "queue", "gallery")
@@ -46,10 +53,28 @@ GALLERY = Gallery([("Ada", np.stack([vector(0.0), vector(0.0, 0.1)])), ("Grace",
 def test_encodings_equal_those_of_face_recognition() -> None:
     for path in sorted((MEDIA / "students").glob("*.jpg")):
         photo = np.asarray(cv2.imread(str(path)), dtype=np.uint8)
-        rgb = engine.to_rgb(photo)
+        rgb = np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB))
         (box,) = engine.find_faces(photo)
         (theirs,) = face_recognition.face_encodings(rgb, [(box.top, box.right, box.bottom, box.left)])
-        assert np.abs(engine.encode(rgb, box) - theirs).max() < 1e-6
+        (ours,) = engine.encode(photo, [box])
+        assert np.abs(ours - theirs).max() < 1e-5
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    whole = engine.model_file(f"{engine.MODEL_NAME}.dat").read_bytes()
+    for number, content in enumerate([b"x", whole[:1000], whole[: len(whole) // 2], whole[:-200]]):
+        path = tmp_path / str(number)
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match="is not the network that encodes faces"):
+            FaceNetwork(path)
+
+
+def test_many_faces_at_once_are_encoded_as_one_by_one() -> None:
+    photo = np.asarray(cv2.imread(str(MEDIA / "sources" / "astronaut.jpg")), dtype=np.uint8)
+    boxes = [Box(150 + 5 * n, 60 + 3 * n, 270 + 5 * n, 180 + 3 * n) for n in range(11)]
+    alone = [engine.encode(photo, [box])[0] for box in boxes]
+    assert np.abs(np.stack(engine.encode(photo, boxes)) - np.stack(alone)).max() < 1e-5
+    assert engine.encode(photo, []) == []
 
 
 def test_the_saved_detector_finds_the_same_faces(tmp_path: Path) -> None:
@@ -79,6 +104,18 @@ def test_who_is_named(sightings: list[Sighting], name: str | None) -> None:
     assert (decision.match.name if decision else None) == name
 
 
+def test_the_thresholds_are_those_of_the_evaluation() -> None:
+    evaluation = json.loads((MEDIA.parents[1] / "docs" / "evaluation.json").read_text())
+    assert evaluation["thresholds"] == asdict(LIMITS), "they were changed: run make evaluate"
+    assert LIMITS.sure < LIMITS.match < evaluation["nearest_other_person"]
+    assert evaluation["farthest_same_person"] <= LIMITS.match
+    clips = evaluation["clips"]
+    assert clips["total"]["strangers"] > 100
+    assert clips["total"]["accepted"] == clips["total"]["wrong"] == 0
+    assert clips["false_reject"] <= 0.02
+    assert clips["two_students"]["right"] == clips["two_students"]["clips"] > 0
+
+
 def test_nobody_enrolled_names_nobody() -> None:
     assert Person([seen(0, 0.0)]).decide(Gallery([]), LIMITS) is None
 
@@ -97,18 +134,151 @@ def test_the_gallery_keeps_its_version_whatever_the_order() -> None:
     assert len(GALLERY.version) == 16
 
 
-def film(path: Path, photos: list[str], frames_each: int) -> Path:
-    """Writes a clip that shows one photo after the other, 640 x 480."""
+def test_the_nearest_of_ten_thousand_is_the_nearest() -> None:
+    generator = np.random.default_rng(3)
+    rows = generator.normal(size=(12_000, 128)) * 0.05
+    gallery = Gallery(
+        [(f"Student {n}", rows[n : n + 1]) for n in range(8_000)]
+        + [(f"Student {n}", rows[2 * n - 8_000 : 2 * n - 7_998]) for n in range(8_000, 10_000)]
+    )
+    for encoding in rows[::1700] + generator.normal(size=128) * 0.01:
+        by_student = [float(np.linalg.norm(known - encoding, axis=1).min()) for _, known in gallery.students]
+        first, second = np.argsort(by_student)[:2]
+        match = gallery.nearest(encoding)
+        assert match is not None
+        assert match.name == gallery.names[first]
+        assert match.distance == pytest.approx(by_student[first], abs=1e-12)
+        assert match.margin == pytest.approx(by_student[second] - by_student[first], abs=1e-9)
+
+
+def film(
+    path: Path,
+    photos: list[str],
+    frames_each: int,
+    codec: str = "libx264",
+    size: tuple[int, int] = (640, 480),
+    times: Callable[[int], int] | None = None,
+) -> Path:
+    """Writes a clip that shows one photo after the other; `times` gives a frame's time in 1/1000 s by its number."""
+    width, height = size
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
+        stream = cast("av.VideoStream", container.add_stream(codec, rate=25))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.thread_count = 1
+        if codec == "libx265":
+            stream.options = {"x265-params": "log-level=none:pools=1"}
+        number = 0
         for photo in photos:
-            read = cv2.resize(np.asarray(cv2.imread(str(MEDIA / "students" / photo))), (640, 700))
-            picture = np.asarray(read[:480], dtype=np.uint8)
+            read = np.asarray(cv2.imread(str(MEDIA / "students" / photo)))
+            scale = max(width / read.shape[1], height / read.shape[0])
+            filling = cv2.resize(read, None, fx=scale, fy=scale)
+            left = (filling.shape[1] - width) // 2
+            picture = np.asarray(filling[:height, left : left + width], dtype=np.uint8)
             for _ in range(frames_each):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="bgr24")
+                if times:
+                    frame.time_base, frame.pts = Fraction(1, 1000), times(number)
+                container.mux(stream.encode(frame))
+                number += 1
         container.mux(stream.encode(None))
     return path
+
+
+def turned(path: Path, degrees: int) -> Path:
+    """Writes a rotation into the track header, as a telephone that is held upright does."""
+    cosine, sine = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    matrix = struct.pack(">9i", cosine << 16, sine << 16, 0, -sine << 16, cosine << 16, 0, 0, 0, 1 << 30)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 4 + 40
+    data[start : start + 36] = matrix
+    path.write_bytes(bytes(data))
+    return path
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4", "libvpx-vp9"])
+def test_formats(tmp_path: Path, enrolled: tuple[Gallery, list[object]], codec: str) -> None:
+    clip = film(tmp_path / "clip.mp4", ["Joe Biden.jpg"], 8, codec)
+    analysis = analyse(clip, enrolled[0], lambda: enrolled[0], CONFIG)
+    assert [decision.match.name for decision in analysis.decisions] == ["Joe Biden"], analysis.reason
+
+
+def test_portrait(tmp_path: Path, enrolled: tuple[Gallery, list[object]]) -> None:
+    clip = film(tmp_path / "clip.mp4", ["Joe Biden.jpg"], 8, size=(480, 854))
+    analysis = analyse(clip, enrolled[0], lambda: enrolled[0], CONFIG)
+    assert [decision.match.name for decision in analysis.decisions] == ["Joe Biden"]
+    assert (analysis.width, analysis.height) == (480, 854)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_clip_is_turned_as_it_says(tmp_path: Path, enrolled: tuple[Gallery, list[object]], degrees: int) -> None:
+    upright = film(tmp_path / "upright.mp4", ["Joe Biden.jpg"], 8)
+    lying = tmp_path / "lying.mp4"
+    with av.open(str(upright)) as source, av.open(str(lying), "w") as target:
+        stream = target.add_stream("libx264", rate=25)
+        rotated = [
+            np.ascontiguousarray(np.rot90(frame.to_ndarray(format="bgr24"), degrees // 90), dtype=np.uint8)
+            for frame in source.decode(video=0)
+        ]
+        stream.height, stream.width = rotated[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for picture in rotated:
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        target.mux(stream.encode(None))
+    assert analyse(lying, enrolled[0], lambda: enrolled[0], CONFIG).status is Status.NO_FACE
+    analysis = analyse(turned(lying, degrees), enrolled[0], lambda: enrolled[0], CONFIG)
+    assert [decision.match.name for decision in analysis.decisions] == ["Joe Biden"]
+    assert (analysis.width, analysis.height) == (640, 480)
+    assert analysis.picture is not None
+    assert analysis.picture.image.shape == (480, 640, 3)
+
+
+def test_a_variable_frame_rate(tmp_path: Path, enrolled: tuple[Gallery, list[object]]) -> None:
+    # Twenty frames in the first second, then one each second.
+    clip = film(
+        tmp_path / "clip.mp4",
+        ["Barack Obama.jpg", "Joe Biden.jpg"],
+        20,
+        times=lambda n: 50 * n if n < 20 else 1000 * (n - 19),
+    )
+    analysis = analyse(clip, enrolled[0], lambda: enrolled[0], CONFIG)
+    times = {decision.match.name: decision.sighting.seconds for decision in analysis.decisions}
+    assert times["Barack Obama"] < 1.0 <= times["Joe Biden"] <= 20.0
+
+
+def test_a_decoder_that_hangs_costs_no_more_than_the_budget(
+    enrolled: tuple[Gallery, list[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go, read = threading.Event(), Video._read
+
+    def hanging(video: Video, number: int, index: int) -> Frame | None:
+        if number:
+            let_go.wait()
+        return read(video, number, index)
+
+    monkeypatch.setattr(Video, "_read", hanging)
+    hurried = replace(CONFIG, time_budget_seconds=0.5)
+    analysis = analyse(MEDIA / "joe-biden-360p.mp4", enrolled[0], lambda: enrolled[0], hurried)
+    let_go.set()
+    assert [decision.match.name for decision in analysis.decisions] == ["Joe Biden"]
+    assert analysis.frames == 1
+
+
+def test_a_picture_of_gigabytes_is_not_decoded(tmp_path: Path) -> None:
+    clip = tmp_path / "bomb.mp4"
+    with av.open(str(clip), "w") as container:
+        stream = container.add_stream("libx264", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 16_384, 8_192, "yuv420p"
+        stream.thread_count = 1
+        stream.options = {"preset": "ultrafast", "bframes": "0", "rc-lookahead": "0"}
+        black = av.VideoFrame(16_384, 8_192, "yuv420p")
+        for plane in black.planes:
+            plane.update(bytes(plane.buffer_size))
+        container.mux(stream.encode(black))
+        container.mux(stream.encode(None))
+    assert clip.stat().st_size < 1_000_000
+    analysis = analyse(clip, Gallery([]), lambda: Gallery([]), CONFIG)
+    assert analysis.status is Status.UNREADABLE
+    assert analysis.reason == "a picture of 16384x8192 is larger than this service decodes"
 
 
 def test_a_student_who_comes_later_is_seen(tmp_path: Path, enrolled: tuple[Gallery, list[object]]) -> None:
@@ -119,8 +289,6 @@ def test_a_student_who_comes_later_is_seen(tmp_path: Path, enrolled: tuple[Galle
 
 
 def test_the_budget_of_time_ends_the_search(enrolled: tuple[Gallery, list[object]]) -> None:
-    from dataclasses import replace
-
     gallery = enrolled[0]
     hurried = replace(CONFIG, time_budget_seconds=0.0)
     analysis = analyse(MEDIA / "stranger-720p.mp4", gallery, lambda: gallery, hurried)

@@ -15,13 +15,22 @@ description:
   - When a photo is refused, or anything else is wrong with the source, nothing is changed.
 options:
   photos_dir:
-    description: Directory of photos; each photo's name begins with its student's, or its folder has that name.
+    description: >-
+      Directory of photos; each photo's name begins with its student's, or its folder has that name. Required unless
+      O(state=removed).
     type: path
-    required: true
   roster:
-    description: CSV with the columns name, id, major and year.
+    description: CSV with the columns name, id, major and year. Required unless O(state=removed).
     type: path
-    required: true
+  names:
+    description: Students to remove. Required for O(state=removed).
+    type: list
+    elements: str
+  results_bucket:
+    description: >-
+      With O(state=removed), bucket from which every result that names one of them is removed too: table, account and
+      picture. Without it the results stay.
+    type: str
   encoding_pickle:
     description: Pickle of the course project with further encodings. Nothing in it is run.
     type: path
@@ -50,9 +59,10 @@ options:
     default: false
   state:
     description:
-      - V(present) loads, V(verified) fails when a student of the roster is not loaded, V(absent) removes the roster's.
+      - V(present) loads, V(verified) fails when a student of the roster is not loaded, V(absent) removes the roster's,
+        V(removed) removes those of O(names).
     type: str
-    choices: [present, verified, absent]
+    choices: [present, verified, absent, removed]
     default: present
   timeout_seconds:
     description: Time limit for computing the encodings.
@@ -69,6 +79,16 @@ records_written:
   returned: success
 records_removed:
   description: Students whose record was removed.
+  type: list
+  elements: str
+  returned: success
+encodings_removed:
+  description: Students whose encodings were removed.
+  type: list
+  elements: str
+  returned: success
+results_removed:
+  description: Keys of the results that were removed.
   type: list
   elements: str
   returned: success
@@ -92,12 +112,22 @@ EXAMPLES = r"""
     table: student_table
     bucket: output-bucket-vid
     key: .gallery/known-encodings.json
+
+- name: Remove a student with everything that is known
+  students_enroll:
+    names: [Joe Biden]
+    table: student_table
+    bucket: output-bucket-vid
+    key: .gallery/known-encodings.json
+    results_bucket: output-bucket-vid
+    state: removed
 """
 
 import csv
 import hashlib
 import json
 import subprocess
+import tempfile
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -154,11 +184,16 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Plan:
-    """What has to be written: records, names whose record goes, and the gallery when it differs."""
+    """What has to be written: records, names whose record goes, and the gallery when it differs; results that go.
+
+    An empty gallery is removed unless it is to be kept: without one, a gallery in the function's image would serve.
+    """
 
     write: tuple[Record, ...]
     remove: tuple[str, ...]
     gallery: Gallery | None
+    results: tuple[str, ...] = ()
+    keep_empty: bool = False
 
 
 def plain(text: str) -> str:
@@ -203,17 +238,47 @@ def source_hash(photos: Path, roster: Path, pickle: Path | None, image: str) -> 
 
 
 def encode(
-    engine: str, image: str, photos: Path, roster: Path, pickle: Path | None, timeout_seconds: int, source: str
+    engine: str,
+    image: str,
+    photos: Path,
+    roster: Path,
+    pickle: Path | None,
+    timeout_seconds: int,
+    source: str,
+    known: Gallery | None = None,
 ) -> Encodings:
     """Encodings by name, computed in a container of the function's image.
 
-    Raises StudentsError with the reason of each photo that was refused.
+    The faces are compared with those of ``known`` too: nobody is enrolled under two names. Raises StudentsError with
+    the reason of each photo that was refused.
     """
+    if known and known.students:
+        with tempfile.NamedTemporaryFile(prefix="known-", suffix=".json") as file:
+            file.write(known.body())
+            file.flush()
+            more = {Path(file.name): "/enroll/known.json"}
+            return _encode(engine, image, photos, roster, pickle, timeout_seconds, source, more)
+    return _encode(engine, image, photos, roster, pickle, timeout_seconds, source, {})
+
+
+def _encode(
+    engine: str,
+    image: str,
+    photos: Path,
+    roster: Path,
+    pickle: Path | None,
+    timeout_seconds: int,
+    source: str,
+    known: dict[Path, str],
+) -> Encodings:
     mounts = {photos: "/enroll/photos", roster: "/enroll/students.csv"}
     arguments = ["--photos", "/enroll/photos", "--roster", "/enroll/students.csv"]
     if pickle:
         mounts[pickle] = "/enroll/encodings.pickle"
         arguments += ["--pickle", "/enroll/encodings.pickle"]
+    for path, target in known.items():
+        mounts[path] = target
+        arguments += ["--known", target]
     name = f"students-enroll-{source}"
     command = [engine, "run", "--rm", "--name", name, "--network", "none", "--entrypoint", "python3"]
     for path, target in mounts.items():
@@ -264,9 +329,9 @@ def read_gallery(s3: Any, bucket: str, key: str) -> Gallery:
     return Gallery(known, [source for source in sources.split(",") if source])
 
 
-def write_gallery(s3: Any, bucket: str, key: str, gallery: Gallery) -> None:
-    """Store the gallery; one without students is removed."""
-    if not gallery.students:
+def write_gallery(s3: Any, bucket: str, key: str, gallery: Gallery, *, keep_empty: bool = False) -> None:
+    """Store the gallery; one without students is removed unless ``keep_empty``."""
+    if not gallery.students and not keep_empty:
         s3.delete_object(Bucket=bucket, Key=key)
         return
     s3.put_object(
@@ -356,15 +421,43 @@ class Students:
                 return {}
             raise
 
-    def apply(self, plan: Plan) -> None:
-        """Records first: whoever is recognised has one."""
+    def apply(self, plan: Plan, results_bucket: str = "") -> None:
+        """Records first: whoever is recognised has one. Encodings go before records, results last."""
         for record in plan.write:
             item = {key: {"S": value} for key, value in record.items()}
             self._dynamodb.put_item(TableName=self._table, Item=item)
         if plan.gallery is not None:
-            write_gallery(self._s3, self._bucket, self._key, plan.gallery)
+            write_gallery(self._s3, self._bucket, self._key, plan.gallery, keep_empty=plan.keep_empty)
         for name in plan.remove:
             self._dynamodb.delete_item(TableName=self._table, Key={"name": {"S": name}})
+        for key in plan.results:
+            self._s3.delete_object(Bucket=results_bucket, Key=key)
+
+    def results_of(self, names: Sequence[str], bucket: str) -> list[str]:
+        """Keys of every result in ``bucket`` that names one of them."""
+        keys = {
+            item["Key"]
+            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+            for item in page.get("Contents", [])
+        }
+        found: list[str] = []
+        for key in sorted(keys):
+            if not key.endswith(".json") or key == self._key:
+                continue
+            account = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+            if names_in(account).isdisjoint(names):
+                continue
+            stem = key.removesuffix(".json")
+            found += [f"{stem}{kind}" for kind in (".csv", ".json", ".jpg") if f"{stem}{kind}" in keys]
+        return found
+
+
+def names_in(account: bytes) -> set[str]:
+    """Students that a result names; none when it is not one of the function's."""
+    try:
+        return {str(student["name"]) for student in json.loads(account)["students"]}
+    except (ValueError, KeyError, TypeError):
+        return set()
 
 
 def plan_present(students: Students, parameters: dict[str, Any], *, check_mode: bool) -> Plan:
@@ -389,6 +482,7 @@ def plan_present(students: Students, parameters: dict[str, Any], *, check_mode: 
             pickle,
             parameters["timeout_seconds"],
             source,
+            None if prune else gallery,
         )
     merged = merge(gallery, new, source, names, prune=prune)
     differs = merged.version != gallery.version or merged.sources != gallery.sources
@@ -409,12 +503,28 @@ def plan_absent(students: Students, roster: Sequence[Record]) -> Plan:
     )
 
 
+def plan_removed(students: Students, names: Sequence[str], results_bucket: str | None) -> Plan:
+    """What removing these students has to write: record, encodings and, if a bucket is named, results."""
+    wanted = [plain(name) for name in names]
+    gallery = students.gallery(missing_ok=True)
+    kept = {name: encodings for name, encodings in gallery.students.items() if name not in wanted}
+    return Plan(
+        (),
+        tuple(sorted(students.records(wanted, missing_ok=True))),
+        Gallery(kept, []) if len(kept) != len(gallery.students) else None,
+        tuple(students.results_of(wanted, results_bucket)) if results_bucket else (),
+        keep_empty=True,
+    )
+
+
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
         argument_spec={
-            "photos_dir": {"type": "path", "required": True},
-            "roster": {"type": "path", "required": True},
+            "photos_dir": {"type": "path"},
+            "roster": {"type": "path"},
+            "names": {"type": "list", "elements": "str"},
+            "results_bucket": {"type": "str"},
             "encoding_pickle": {"type": "path"},
             "image": {"type": "str"},
             "engine": {"type": "str", "default": "docker"},
@@ -422,10 +532,15 @@ def main() -> None:
             "bucket": {"type": "str", "required": True},
             "key": {"type": "str", "required": True, "no_log": False},
             "prune": {"type": "bool", "default": False},
-            "state": {"type": "str", "choices": ["present", "verified", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "verified", "absent", "removed"], "default": "present"},
             "timeout_seconds": {"type": "int", "default": 600},
         },
-        required_if=[("state", "present", ["image"])],
+        required_if=[
+            ("state", "present", ["image", "photos_dir", "roster"]),
+            ("state", "verified", ["photos_dir", "roster"]),
+            ("state", "absent", ["photos_dir", "roster"]),
+            ("state", "removed", ["names"]),
+        ],
         supports_check_mode=True,
     )
     parameters = module.params
@@ -438,22 +553,28 @@ def main() -> None:
             plan = plan_present(students, parameters, check_mode=module.check_mode)
         elif parameters["state"] == "absent":
             plan = plan_absent(students, read_roster(Path(parameters["roster"])))
+        elif parameters["state"] == "removed":
+            plan = plan_removed(students, parameters["names"], parameters["results_bucket"])
         else:
             wrong = verify(read_roster(Path(parameters["roster"])), students.records(None), students.gallery())
             if wrong:
                 raise StudentsError("\n".join([*wrong, "load them: make enroll PHOTOS=<directory> ROSTER=<csv>"]))
+        before = set(students.gallery(missing_ok=True).students) if plan.gallery else set()
         if not module.check_mode:
-            students.apply(plan)
-        gallery = plan.gallery or students.gallery(missing_ok=parameters["state"] == "absent" or module.check_mode)
+            students.apply(plan, parameters["results_bucket"] or "")
+        gone_ok = parameters["state"] in ("absent", "removed") or module.check_mode
+        gallery = plan.gallery or students.gallery(missing_ok=gone_ok)
     except StudentsError as error:
         problems = [f"- {line}" for line in str(error).splitlines()]
         module.fail_json(msg="\n".join(["The students are not loaded, and nothing was changed:", *problems]))
     except AWS_ERRORS as error:
         module.fail_json(msg=f"The students' table or gallery cannot be used: {error}. Are both there? make up")
     module.exit_json(
-        changed=bool(plan.write or plan.remove or plan.gallery),
+        changed=bool(plan.write or plan.remove or plan.gallery or plan.results),
         records_written=[record["name"] for record in plan.write],
         records_removed=list(plan.remove),
+        encodings_removed=sorted(before - set(gallery.students)) if plan.gallery else [],
+        results_removed=list(plan.results),
         gallery_version=gallery.version,
         students=sorted(gallery.students),
     )

@@ -58,7 +58,6 @@ def name_of(project: Path, architecture: str = "amd64") -> str:
         "lambda_src/entry.sh",
         "lambda_src/Containerfile",
         "lambda_src/recognition/matching.py",
-        "lambda_src/models_shim/face_recognition_models/__init__.py",
         "requirements.lock",
     ],
 )

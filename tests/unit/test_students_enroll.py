@@ -192,6 +192,54 @@ def test_removal_without_table_and_bucket_is_nothing_to_do(tmp_path: Path) -> No
         assert nothing(module.plan_absent(place.students, module.read_roster(tmp_path / "students.csv")))
 
 
+def test_the_container_gets_the_gallery_so_far(place: Place) -> None:
+    place.enroll("first", {"Ada": "a"})
+    place.enroll("second", {"Joe": "bb"})
+    first, second = place.calls()
+    assert "--known" not in first
+    assert second[second.index("--known") + 1] == "/enroll/known.json"
+    (volume,) = [each for each in second if each.endswith(":/enroll/known.json:ro")]
+    assert not Path(volume.split(":")[0]).exists(), "the copy of the gallery was left behind"
+
+
+def result(place: Place, stem: str, *names: str) -> None:
+    """Writes what the function writes about a video."""
+    account = json.dumps({"schema": 1, "students": [{"name": name} for name in names]}).encode()
+    for kind, body in ((".csv", b"name,major,year"), (".json", account), (".jpg", b"picture")):
+        place.s3.put_object(Bucket=BUCKET, Key=stem + kind, Body=body)
+
+
+def keys(place: Place) -> set[str]:
+    return {item["Key"] for item in place.s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])}
+
+
+def test_a_student_is_removed_with_record_encodings_and_results(place: Place) -> None:
+    place.enroll("first", {"Ada": "a", "Joe": "bb"})
+    result(place, "klasse/ada", "Ada")
+    result(place, "both", "Ada", "Joe")
+    result(place, "joe", "Joe")
+    place.s3.put_object(Bucket=BUCKET, Key="other.json", Body=b"[1]")
+    plan = module.plan_removed(place.students, ["Ada"], BUCKET)
+    assert plan.remove == ("Ada",)
+    assert plan.results == ("both.csv", "both.json", "both.jpg", "klasse/ada.csv", "klasse/ada.json", "klasse/ada.jpg")
+    place.students.apply(plan, BUCKET)
+    assert place.known() == {"Joe": 2.0}
+    assert set(place.students.records(None)) == {"Joe"}
+    assert keys(place) == {KEY, "joe.csv", "joe.json", "joe.jpg", "other.json"}
+    again = module.plan_removed(place.students, ["Ada"], BUCKET)
+    assert nothing(again)
+    assert not again.results
+
+
+def test_results_stay_unless_their_removal_is_asked_for(place: Place) -> None:
+    place.enroll("first", {"Ada": "a"})
+    result(place, "ada", "Ada")
+    place.students.apply(module.plan_removed(place.students, ["Ada"], None))
+    assert keys(place) == {KEY, "ada.csv", "ada.json", "ada.jpg"}
+    # The gallery stays, empty: else one in the function's image would know her again.
+    assert place.known() == {}
+
+
 def test_verify_names_what_is_wrong(place: Place) -> None:
     place.enroll("first", {"Ada": "a", "Joe": "bb"})
     roster = module.read_roster(place.directory / "first.csv")
@@ -242,6 +290,6 @@ def test_the_version_is_the_functions_own(place: Place, monkeypatch: pytest.Monk
     matching = pytest.importorskip("recognition.matching")
     gallery = module.Gallery({"Élodie": [[0.125] * 128], "Ada": [[0.5] * 128, [-0.25] * 128]})
     theirs = matching.Gallery.from_json(gallery.body())
-    assert theirs.version == gallery.version
+    assert theirs.version == matching.Gallery(theirs.students).version == gallery.version
     assert [name for name, _ in theirs.students] == ["Ada", "Élodie"]
     assert np.allclose(theirs.students[0][1][1], -0.25)

@@ -39,6 +39,7 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _LAMBDA_NAMES = {"x86_64": "amd64", "arm64": "arm64"}
 _UV_PLATFORMS = {"amd64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
 _EMULATORS = {"amd64": "x86_64", "arm64": "arm64"}
+_TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 
 # What the function never loads. Paths below the root of Debian's files and of the Python packages.
 _BASE_SURPLUS = (
@@ -54,13 +55,43 @@ _BASE_SURPLUS = (
     "usr/bin/update-alternatives",
     "usr/sbin/*",
     "usr/lib/dpkg",
+    "usr/bin/tar",
+    "usr/bin/run-parts",
+    "usr/bin/savelog",
+    "usr/lib/*/libcurses*",
+    "usr/lib/*/libdb-5*",
+    "usr/lib/*/libncurses*",
+    "usr/lib/*/libreadline*",
+    "usr/lib/*/libsqlite3*",
+    "usr/lib/python3.11/distutils",
     "usr/lib/python3.11/ensurepip",
     "usr/lib/python3.11/idlelib",
     "usr/lib/python3.11/lib2to3",
+    "usr/lib/python3.11/_pydecimal.py",
+    "usr/lib/python3.11/_pyio.py",
+    "usr/lib/python3.11/curses",
+    "usr/lib/python3.11/lib-dynload/_codecs_*",
+    "usr/lib/python3.11/lib-dynload/_curses*",
+    "usr/lib/python3.11/lib-dynload/_dbm*",
+    "usr/lib/python3.11/lib-dynload/_sqlite3*",
+    "usr/lib/python3.11/lib-dynload/_test*",
     "usr/lib/python3.11/pydoc_data",
+    "usr/lib/python3.11/sqlite3",
     "usr/lib/python3.11/test",
     "usr/lib/python3.11/turtle.py",
     "usr/lib/python3.11/tkinter",
+    "usr/lib/python3.11/unittest",
+    "usr/lib/python3.11/venv",
+    "usr/lib/python3.11/wsgiref",
+    "usr/lib/python3.11/xmlrpc",
+    "usr/lib/*/libkrb5*",
+    "usr/lib/*/libgssapi*",
+    "usr/lib/*/libk5crypto*",
+    "usr/lib/*/libnsl*",
+    "usr/lib/*/libtirpc*",
+    "usr/lib/python3.11/lib-dynload/nis*",
+    "usr/lib/*/libpcre*",
+    "usr/lib/python3.11/asyncio",
     "usr/lib/*/gconv",
     "usr/lib/*/perl*",
     "var/cache/*",
@@ -74,44 +105,46 @@ _SITE_SURPLUS = (
     "**/*.pyi",
     "**/__pycache__",
     "**/tests",
-    "boto3/examples",
     "cv2/data",
     "face_recognition_models",
     "numpy/f2py",
     "numpy/_core/include",
     "numpy/_core/lib",
     "numpy/random/lib",
-    "PIL/_avif*",
-    "PIL/_imagingcms*",
-    "PIL/_imagingft*",
-    "PIL/_imagingtk*",
-    "PIL/_webp*",
-    "pillow.libs/libavif*",
-    "pillow.libs/libfreetype*",
-    "pillow.libs/libharfbuzz*",
-    "pillow.libs/libbrotli*",
-    "pillow.libs/liblcms2*",
-    "pillow.libs/libpng*",
-    "pillow.libs/libwebpdemux*",
-    "pillow.libs/libwebpmux*",
+    "numpy/_core/_simd*",
+    "numpy/_core/*_tests*",
+    "numpy/distutils",
+    "opencv_python_headless.libs/libaom*",
+    "opencv_python_headless.libs/libgfortran*",
+    "opencv_python_headless.libs/libquadmath*",
+    # The function calls dlib itself: of face_recognition it has the models, and none of what only its own code imports.
+    "PIL",
+    "click",
+    "click-*",
+    "face_recognition",
+    "face_recognition-*",
+    "pillow-*",
+    "pillow.libs",
 )
+# Libraries that OpenCV is linked with for what the function never does: linear algebra and AVIF pictures. glibc's empty
+# library stands in for each: the loader, told to bind lazily by the package recognition, is content.
+_NEVER_CALLED = ("libopenblas*", "libavif*")
 _AWS_SERVICES = {"dynamodb", "s3", "sqs"}
-_MODELS = (
-    "dlib_face_recognition_resnet_model_v1.dat",
-    "mmod_human_face_detector.dat",
-    "shape_predictor_5_face_landmarks.dat",
-)
+_MODELS = ("dlib_face_recognition_resnet_model_v1.dat", "shape_predictor_5_face_landmarks.dat")
 
+# The encoding is compared with that of the call that face_recognition makes.
 _SMOKE_TEST = """
-import face_recognition, cv2, handler, numpy
+import handler
+import cv2, dlib, numpy
 from recognition import engine
 assert engine.SAVED_DETECTOR.exists(), "the saved detector is missing"
-engine.load()
-picture = numpy.zeros((240, 320, 3), numpy.uint8)
-box = engine.Box(100, 60, 200, 160)
-ours = engine.encode(picture, box)
-theirs = face_recognition.face_encodings(picture, [(box.top, box.right, box.bottom, box.left)])[0]
-assert abs(ours - theirs).max() < 1e-6, "the encodings differ from face_recognition's"
+picture = numpy.random.default_rng(1).integers(0, 256, (240, 320, 3), numpy.uint8)
+(ours,) = engine.encode(picture, [engine.Box(100, 60, 200, 160)])
+landmarks = dlib.shape_predictor(str(engine.model_file("shape_predictor_5_face_landmarks.dat")))
+encoder = dlib.face_recognition_model_v1(str(engine.model_file(engine.MODEL_NAME + ".dat")))
+rgb = numpy.ascontiguousarray(picture[..., ::-1])
+theirs = encoder.compute_face_descriptor(rgb, landmarks(rgb, dlib.rectangle(100, 60, 200, 160)), 1)
+assert abs(ours - numpy.array(theirs)).max() < 1e-4, "the encodings differ from face_recognition's"
 assert engine.find_faces(picture) == []
 assert "FFMPEG" in cv2.getBuildInformation()
 """
@@ -139,8 +172,7 @@ class Build:
     def application_files(self) -> list[Path]:
         """Returns the files of lambda_src that go into the image, sorted."""
         kept = [self.sources / "handler.py", self.sources / "entry.sh", self.sources / "Containerfile"]
-        for package in ("recognition", "models_shim"):
-            kept.extend(self.sources.joinpath(package).rglob("*.py"))
+        kept.extend(self.sources.joinpath("recognition").rglob("*.py"))
         return sorted(kept)
 
     def content_hash(self) -> str:
@@ -313,10 +345,14 @@ def make_site(build: Build, target: Path, workspace: Path) -> None:
     for name in _MODELS:
         shutil.move(staged / "face_recognition_models" / "models" / name, models / name)
     remove(staged, _SITE_SURPLUS)
+    for pattern in _NEVER_CALLED:
+        for library in staged.glob(f"opencv_python_headless.libs/{pattern}"):
+            library.unlink()
+            library.symlink_to(f"/usr/lib/{_TRIPLETS[build.architecture]}/libdl.so.2")
     for service in (staged / "botocore" / "data").iterdir():
         if service.is_dir() and service.name not in _AWS_SERVICES:
             shutil.rmtree(service)
-    shutil.copytree(staged, target, dirs_exist_ok=True)
+    shutil.copytree(staged, target, symlinks=True, dirs_exist_ok=True)
     compile_all(target, "/usr/local/lib/python3.11/dist-packages")
 
 
@@ -350,10 +386,7 @@ def make_application(build: Build, target: Path, site: Path) -> None:
         relative = path.relative_to(build.sources)
         if relative.name in ("entry.sh", "Containerfile"):
             continue
-        if relative.parts[0] == "models_shim":
-            destination = target / "usr/local/lib/python3.11/dist-packages" / relative.relative_to("models_shim")
-        else:
-            destination = home / relative
+        destination = home / relative
         destination.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, destination)
     shutil.copyfile(build.sources / "entry.sh", target / "entry.sh")
@@ -368,7 +401,6 @@ def make_application(build: Build, target: Path, site: Path) -> None:
     mend = "Is the package index reachable? Run: make setup"
     run("saving the face detector", [sys.executable, "-c", program, str(detector)], mend, env=environment)
     compile_all(home, "/home/app")
-    compile_all(target / "usr/local/lib/python3.11/dist-packages", "/usr/local/lib/python3.11/dist-packages")
 
 
 def cached(build: Build, kind: str, key: str) -> Path:
