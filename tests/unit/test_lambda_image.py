@@ -68,6 +68,14 @@ def test_what_goes_in_changes_the_name(project: Path, file: str) -> None:
     assert name_of(project) != before
 
 
+def test_a_gallery_for_the_image_goes_in_where_the_function_looks_for_it(project: Path, tmp_path: Path) -> None:
+    before = name_of(project)
+    (project / "lambda_src" / "known-encodings.json").write_text("{}")
+    assert name_of(project) != before
+    build = build_image.Build(project, project / "cache", "function", "amd64", ())
+    assert project / "lambda_src" / "known-encodings.json" in build.application_files()
+
+
 def test_what_does_not_go_in_leaves_the_name(project: Path) -> None:
     before = name_of(project)
     (project / "lambda_src" / "tests" / "test_more.py").write_text("")
