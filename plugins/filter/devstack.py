@@ -1,0 +1,74 @@
+"""What the role devstack computes: faults of its settings, and how its host is reached."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any
+
+LONGEST_PASSWORD = 20
+KEEP_ALIVE = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8"]
+
+
+def devstack_password_problems(passwords: Mapping[str, str]) -> list[str]:
+    """One sentence for each password that stack.sh or Horizon would stumble over; the passwords are not in them.
+
+    Args:
+        passwords: by the name of the variable that holds them.
+    """
+    problems = []
+    for name, password in passwords.items():
+        if not password:
+            problems.append(f"{name} is empty, and stack.sh would ask for it: set it in the vault")
+        elif not re.fullmatch(r"[A-Za-z0-9]+", password):
+            problems.append(f"{name} has other characters than letters and digits, which DevStack cannot quote: choose another")
+        elif len(password) > LONGEST_PASSWORD:
+            problems.append(f"{name} is longer than {LONGEST_PASSWORD} characters, and Horizon would cut it: choose another")
+    return problems
+
+
+def devstack_ssh(connection: Mapping[str, Any]) -> list[str]:
+    """The ssh command that reaches a host as Ansible does, without a command for the host.
+
+    Args:
+        connection: ``host``; and ``user``, ``port``, ``key``, ``arguments``, each of which may be empty.
+    """
+    command = ["ssh", *KEEP_ALIVE, *shlex.split(connection.get("arguments") or "")]
+    if connection.get("port"):
+        command += ["-p", str(connection["port"])]
+    if connection.get("key"):
+        command += ["-i", str(connection["key"]), "-o", "IdentitiesOnly=yes"]
+    user = f"{connection['user']}@" if connection.get("user") else ""
+    return [*command, f"{user}{connection['host']}"]
+
+
+def devstack_floating(cidr: str) -> dict[str, str]:
+    """Gateway, length of the prefix, first and last address to give away of the network of the floating addresses.
+
+    Raises:
+        ValueError: it is no network, or too small.
+    """
+    network = ipaddress.ip_network(cidr)
+    if network.num_addresses < 32:
+        raise ValueError(f"devstack_floating_cidr {cidr} is too small: give it 32 addresses or more")
+    # The low addresses are left to the host and to what an operator sets by hand.
+    return {
+        "gateway": str(network[1]),
+        "prefix": str(network.prefixlen),
+        "first": str(network[10]),
+        "last": str(network[-6]),
+    }
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """The filters of this file by name."""
+        return {
+            "devstack_floating": devstack_floating,
+            "devstack_password_problems": devstack_password_problems,
+            "devstack_ssh": devstack_ssh,
+        }
