@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 LONGEST_PASSWORD = 20
-KEEP_ALIVE = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8"]
+OPTIONS = ("BatchMode=yes", "ConnectTimeout=20", "ServerAliveInterval=15", "ServerAliveCountMax=8")
 
 
 def devstack_password_problems(passwords: Mapping[str, str]) -> list[str]:
@@ -23,9 +23,9 @@ def devstack_password_problems(passwords: Mapping[str, str]) -> list[str]:
         if not password:
             problems.append(f"{name} is empty, and stack.sh would ask for it: set it in the vault")
         elif not re.fullmatch(r"[A-Za-z0-9]+", password):
-            problems.append(f"{name} has other characters than letters and digits, which DevStack cannot quote: choose another")
+            problems.append(f"{name} has other characters than letters and digits, which DevStack cannot quote")
         elif len(password) > LONGEST_PASSWORD:
-            problems.append(f"{name} is longer than {LONGEST_PASSWORD} characters, and Horizon would cut it: choose another")
+            problems.append(f"{name} is longer than {LONGEST_PASSWORD} characters, and Horizon would cut it")
     return problems
 
 
@@ -35,7 +35,11 @@ def devstack_ssh(connection: Mapping[str, Any]) -> list[str]:
     Args:
         connection: ``host``; and ``user``, ``port``, ``key``, ``arguments``, each of which may be empty.
     """
-    command = ["ssh", *KEEP_ALIVE, *shlex.split(connection.get("arguments") or "")]
+    command = [
+        "ssh",
+        *(part for option in OPTIONS for part in ("-o", option)),
+        *shlex.split(connection.get("arguments") or ""),
+    ]
     if connection.get("port"):
         command += ["-p", str(connection["port"])]
     if connection.get("key"):

@@ -171,7 +171,7 @@ def refs(url: str, timeout: float) -> set[str]:
     parts = urlsplit(url)
     if parts.scheme == "git":
         return advertised(ask_git_daemon(parts.hostname or "", parts.port or GIT_PORT, parts.path, timeout))
-    with urllib.request.urlopen(f"{url}/info/refs?service=git-upload-pack", timeout=timeout) as answer:
+    with urllib.request.urlopen(f"{url}/info/refs?service=git-upload-pack", timeout=timeout) as answer:  # noqa: S310
         return advertised(answer.read(ADVERTISEMENT_LIMIT))
 
 
@@ -184,7 +184,9 @@ def git_problems(base: str, repositories: Iterable[str], branch: str, timeout: f
         url = f"{base.rstrip('/')}/openstack/{name}.git"
         try:
             if f"refs/heads/{branch}" not in refs(url, timeout):
-                found.append(f"{url} has no branch {branch}: set devstack_branch to one that it has (`git ls-remote {url}`)")
+                found.append(
+                    f"{url} has no branch {branch}: set devstack_branch to one that it has (`git ls-remote {url}`)"
+                )
         except urllib.error.HTTPError as error:
             found.append(f"{url} cannot be fetched (HTTP {error.code}): mirror it, or set devstack_git_base")
         except HostError as error:
@@ -192,8 +194,8 @@ def git_problems(base: str, repositories: Iterable[str], branch: str, timeout: f
         except OSError as error:
             reason = getattr(error, "reason", error)
             found.append(
-                f"the git server of devstack_git_base ({base}) cannot be reached from the host ({reason}): open its way "
-                "out, or set devstack_git_base to a mirror that it reaches"
+                f"the git server of devstack_git_base ({base}) cannot be reached from the host ({reason}): "
+                "open its way out, or set devstack_git_base to a mirror that it reaches"
             )
             break
     return found
@@ -242,7 +244,7 @@ def network_problems(
         found.append("the host has no default route, so its address is unknown: set devstack_host_address")
     elif address not in own:
         found.append(
-            f"devstack_host_address {address} is no address of the host ({', '.join(sorted(own))}): set it to the private one"
+            f"devstack_host_address {address} is none of the host's ({', '.join(sorted(own))}): take the private one"
         )
     floating = ipaddress.ip_network(floating_cidr)
     for route in routes:
@@ -250,7 +252,9 @@ def network_problems(
         if destination == "default" or route.get("dev") == "br-ex":
             continue
         if ipaddress.ip_network(destination, strict=False).overlaps(floating):
-            found.append(f"devstack_floating_cidr {floating_cidr} overlaps the host's route to {destination}: choose another")
+            found.append(
+                f"devstack_floating_cidr {floating_cidr} overlaps the host's route to {destination}: choose another"
+            )
     return found
 
 
@@ -259,13 +263,16 @@ def size_problems(parameters: dict[str, Any], meminfo: str, place: Path) -> list
     found = []
     memory = memory_mb(meminfo)
     if memory < parameters["minimum_memory_mb"]:
-        found.append(f"the host has {memory} MB of memory, {parameters['minimum_memory_mb']} MB are needed: use a larger one")
+        found.append(
+            f"the host has {memory} MB of memory, {parameters['minimum_memory_mb']} MB are needed: use a larger one"
+        )
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free // 1_000_000
     if free < parameters["minimum_disk_mb"]:
         found.append(
-            f"{place} has {free} MB of disk left, {parameters['minimum_disk_mb']} MB are needed: enlarge the disk, or free some"
+            f"{place} has {free} MB of disk left, {parameters['minimum_disk_mb']} MB are needed: "
+            "enlarge the disk, or free some"
         )
     return found
 
@@ -275,7 +282,10 @@ def system_problems(release: str, booted: bool) -> list[str]:
     found = []
     system = os_release(release)
     if system != DISTRIBUTION:
-        found.append(f"the host runs {' '.join(system).strip() or 'an unknown system'}; DevStack is held to Debian 12 here: use that")
+        found.append(
+            f"the host runs {' '.join(system).strip() or 'an unknown system'}; "
+            "DevStack is held to Debian 12 here: use that"
+        )
     if not booted:
         found.append("the host was not booted by systemd, which runs every service of DevStack: use a host that was")
     return found

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Runs DevStack's stack.sh on the host of the cloud, once, and says how the cloud is. Debian 12's Python and nothing else.
+"""Runs DevStack's stack.sh on the host of the cloud, once, and says how the cloud is; with Debian 12's Python alone.
 
-    devstack_run.py follow       start stack.sh unless it runs or the cloud is there; show its phases; end with its status
+    devstack_run.py follow       start stack.sh unless it runs or is done; show its phases; end with its status
     devstack_run.py run          what the transient unit executes; not for people
     devstack_run.py wait SECONDS wait until nothing is wrong any more, showing what is
     devstack_run.py check        print what is wrong, one sentence a line; exit status 1 when there is anything
+    devstack_run.py packages     finish installing the packages that an interrupted run left half installed
     devstack_run.py exposed      print the files with passwords that any user can read; exit status 1 when there is one
     devstack_run.py teardown     stop and remove everything that stack.sh made but the packages
     devstack_run.py recover SECONDS    after a reboot: start what failed to start, then wait
@@ -267,7 +268,7 @@ def half_clones() -> list[Path]:
 
 
 def as_stack(command: str) -> list[str]:
-    """The command line that runs a script of DevStack as it wants to be run: in its directory, with a clean environment."""
+    """The command that runs a script of DevStack as it wants it: in its directory, with a clean environment."""
     home = pwd.getpwnam(USER).pw_dir
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     environment = [f"HOME={home}", f"USER={USER}", f"LOGNAME={USER}", "SHELL=/bin/bash", f"PATH={path}"]
@@ -301,20 +302,12 @@ def put_back(progress: Progress) -> None:
     for clone in half_clones():
         progress.phase(f"removing the half clone {clone.name}")
         shutil.rmtree(clone)
-    subprocess.run(
-        ["dpkg", "--configure", "-a"],
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
     if not list(UNITS.glob("devstack@*.service")):
         return
     progress.phase("unstack.sh, since an earlier attempt has started services")
     try:
         # Its exit status says nothing: it fails over whatever was not there yet.
-        subprocess.run(
-            as_stack("./unstack.sh"), stdin=subprocess.DEVNULL, timeout=UNSTACK_TIMEOUT_SECONDS, check=False
-        )
+        subprocess.run(as_stack("./unstack.sh"), stdin=subprocess.DEVNULL, timeout=UNSTACK_TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         progress.phase("unstack.sh took too long and was ended")
 
@@ -330,7 +323,6 @@ def tighten() -> None:
 def run() -> int:
     """Run stack.sh to its end; what the transient unit executes."""
     STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
-    again = ATTEMPT.exists()
     progress = Progress()
     attempt = {"conf": conf_hash(), "started": time.time(), "rc": None}
     write(ATTEMPT, json.dumps(attempt))
@@ -339,8 +331,7 @@ def run() -> int:
     with CONSOLE.open("wb") as console:
         os.dup2(console.fileno(), 1)
         os.dup2(console.fileno(), 2)
-        if again:
-            put_back(progress)
+        put_back(progress)
         ERRORS.unlink(missing_ok=True)
         progress.phase("stack.sh begins")
         process = subprocess.Popen(as_stack("./stack.sh"), stdin=subprocess.DEVNULL)
@@ -429,7 +420,7 @@ def api_problems(host: str) -> list[str]:
 def dashboard_problems(host: str) -> list[str]:
     """Whether Horizon shows its login."""
     try:
-        with urllib.request.urlopen(f"http://{host}/dashboard/auth/login/", timeout=HTTP_TIMEOUT_SECONDS) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"http://{host}/dashboard/auth/login/", timeout=HTTP_TIMEOUT_SECONDS) as answer:
             return [] if answer.status == 200 else [f"Horizon answers with {answer.status}"]
     except OSError as error:
         return [f"Horizon does not answer: {error}"]
@@ -498,7 +489,7 @@ def start() -> None:
 
 
 def say(text: str) -> None:
-    print(text, flush=True)
+    print(text, flush=True)  # noqa: T201 standard output is what it is for
 
 
 def follow() -> int:
@@ -561,6 +552,21 @@ def recover(timeout_seconds: float) -> int:
     return wait(timeout_seconds)
 
 
+def packages() -> int:
+    """Finish what apt was interrupted in. As stack.sh does, a configuration file that is there already is kept."""
+    keep = ["--force-confdef", "--force-confold"]
+    options = [f"--option=Dpkg::Options::={option}" for option in keep]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    # Ends with an error over a package that has to be unpacked again, which the second command does.
+    subprocess.run(["dpkg", *keep, "--configure", "--pending"], env=environment, stdin=subprocess.DEVNULL, check=False)
+    return subprocess.run(
+        ["apt-get", "--assume-yes", *options, "--fix-broken", "install"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    ).returncode
+
+
 def exposed() -> list[str]:
     """Files in which a user without any rights finds a password of the cloud."""
     names = ("ADMIN_PASSWORD", "DATABASE_PASSWORD", "RABBIT_PASSWORD", "SERVICE_PASSWORD")
@@ -618,6 +624,8 @@ def teardown() -> int:
 def main(arguments: Sequence[str]) -> int:
     """Run one of the commands above."""
     match list(arguments):
+        case ["packages"]:
+            return packages()
         case ["exposed"]:
             files = exposed()
             for file in files:
