@@ -288,7 +288,7 @@ def test_a_run_that_ended_well_is_stamped_when_the_cloud_answers(
     summary = program.SUMMARY
     prepare_run(program, monkeypatch, f"echo '2026-01-01 10:00:00.0 | Starting Keystone' >{summary}")
     monkeypatch.setattr(program, "check", list)
-    assert program.run() == 0
+    assert program.run(1.0) == 0
     assert json.loads(program.STAMP.read_text())["conf"] == program.conf_hash()
     assert [line.split(" (at")[0] for line in program.PHASES.read_text().splitlines()] == [
         "phase: stack.sh begins",
@@ -296,7 +296,7 @@ def test_a_run_that_ended_well_is_stamped_when_the_cloud_answers(
         "phase: asking every API",
         "phase: the cloud answers",
     ]
-    assert program.follow() == 0
+    assert program.follow(1.0) == 0
     assert "phase: the cloud is there" in capfd.readouterr().out
 
 
@@ -304,11 +304,10 @@ def test_exit_status_0_alone_is_not_believed(
     program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare_run(program, monkeypatch, "true")
-    monkeypatch.setattr(program, "PROBE_TIMEOUT_SECONDS", 0.05)
     monkeypatch.setattr(program, "check", lambda: ["Nova does not answer: refused"])
     monkeypatch.setattr(program, "is_running", lambda: False)
     monkeypatch.setattr(program, "start", program.run)
-    assert program.follow() == 1
+    assert program.follow(0.05) == 1
     assert not program.STAMP.exists()
     assert "Nova does not answer: refused" in capsys.readouterr().out
 
@@ -319,14 +318,14 @@ def test_a_failed_run_is_explained_and_the_next_one_starts_anew(
     prepare_run(program, monkeypatch, "exit 1")
     started = []
 
-    def start() -> None:
-        started.append(program.run())
+    def start(seconds: float) -> None:
+        started.append(program.run(seconds))
         program.CONSOLE.write_text("No space left on device\n")
 
     monkeypatch.setattr(program, "is_running", lambda: False)
     monkeypatch.setattr(program, "start", start)
-    assert program.follow() == 1
-    assert program.follow() == 1
+    assert program.follow(1.0) == 1
+    assert program.follow(1.0) == 1
     assert started == [1, 1]
     assert "stack.sh failed: the disk is full." in capsys.readouterr().out
 
@@ -335,8 +334,8 @@ def test_a_run_that_was_ended_from_outside_is_told_from_a_failure(
     program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(program, "is_running", lambda: False)
-    monkeypatch.setattr(program, "start", lambda: program.write(program.ATTEMPT, json.dumps({"rc": None})))
-    assert program.follow() == 1
+    monkeypatch.setattr(program, "start", lambda _: program.write(program.ATTEMPT, json.dumps({"rc": None})))
+    assert program.follow(1.0) == 1
     assert "ended from outside" in capsys.readouterr().out
 
 

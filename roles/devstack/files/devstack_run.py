@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Runs DevStack's stack.sh on the host of the cloud, once, and says how the cloud is; with Debian 12's Python alone.
 
-    devstack_run.py follow       start stack.sh unless it runs or is done; show its phases; end with its status
-    devstack_run.py run          what the transient unit executes; not for people
-    devstack_run.py wait SECONDS wait until nothing is wrong any more, showing what is
-    devstack_run.py check        print what is wrong, one sentence a line; exit status 1 when there is anything
-    devstack_run.py packages     finish installing the packages that an interrupted run left half installed
-    devstack_run.py exposed      print the files with passwords that any user can read; exit status 1 when there is one
-    devstack_run.py teardown     stop and remove everything that stack.sh made but the packages
+    devstack_run.py follow SECONDS     start stack.sh unless it runs or is done; show its phases; end with its status
+    devstack_run.py run SECONDS        what the transient unit executes; not for people
+    devstack_run.py wait SECONDS       wait until nothing is wrong any more, showing what is
+    devstack_run.py check              print what is wrong, one sentence a line; exit status 1 when there is anything
+    devstack_run.py packages           finish installing the packages that an interrupted run left half installed
+    devstack_run.py exposed            print the files with passwords that any user can read; exit status 1 when there is one
+    devstack_run.py teardown           stop and remove everything that stack.sh made but the packages
     devstack_run.py recover SECONDS    after a reboot: start what failed to start, then wait
+
+SECONDS is how long to wait for the cloud's services to answer, once stack.sh is through with its work.
 
 stack.sh rebuilds every database, so it must never run on a cloud that works. DevStack itself leaves no mark of its
 completion; here ``stamp.json`` is written when stack.sh ended with 0 **and** every API answered after it.
@@ -80,7 +82,6 @@ SECRET_FILES = (
 POLL_SECONDS = 1.0
 HTTP_TIMEOUT_SECONDS = 20.0
 UNSTACK_TIMEOUT_SECONDS = 1200.0
-PROBE_TIMEOUT_SECONDS = 300.0
 DECISIVE_LINES = 12
 LINES_BEFORE_THE_END = 30
 JOURNAL_LINES = 50
@@ -320,8 +321,8 @@ def tighten() -> None:
             subprocess.run(["chmod", "-R", "o-rwx", str(path)], check=True)
 
 
-def run() -> int:
-    """Run stack.sh to its end; what the transient unit executes."""
+def run(probe_seconds: float) -> int:
+    """Run stack.sh to its end, then ask the cloud for so long; what the transient unit executes."""
     STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
     progress = Progress()
     attempt = {"conf": conf_hash(), "started": time.time(), "rc": None}
@@ -346,7 +347,7 @@ def run() -> int:
     problems: list[str] = []
     if process.returncode == 0:
         progress.phase("asking every API")
-        problems = until_well(PROBE_TIMEOUT_SECONDS, lambda _: None)
+        problems = until_well(probe_seconds, lambda _: None)
     commit = output_of("runuser", "-u", USER, "--", "git", "-C", str(DEVSTACK), "rev-parse", "HEAD").strip()
     attempt |= {"rc": process.returncode, "ended": time.time(), "commit": commit, "problems": problems}
     write(ATTEMPT, json.dumps(attempt))
@@ -471,7 +472,7 @@ def until_well(timeout_seconds: float, show: Callable[[str], None]) -> list[str]
         time.sleep(POLL_SECONDS)
 
 
-def start() -> None:
+def start(probe_seconds: float) -> None:
     """Start ``run`` as a transient unit: it survives the SSH session that asked for it."""
     subprocess.run(
         [
@@ -483,6 +484,7 @@ def start() -> None:
             sys.executable,
             str(Path(__file__).resolve()),
             "run",
+            str(probe_seconds),
         ],
         check=True,
     )
@@ -492,14 +494,14 @@ def say(text: str) -> None:
     print(text, flush=True)  # noqa: T201 standard output is what it is for
 
 
-def follow() -> int:
+def follow(probe_seconds: float) -> int:
     """Show the phases of stack.sh to its end; start it unless it runs or the cloud is there."""
     if STAMP.exists():
         say("phase: the cloud is there")
         return 0
     if not is_running():
         PHASES.unlink(missing_ok=True)
-        start()
+        start(probe_seconds)
     shown = 0
     while True:
         running = is_running()
@@ -633,10 +635,10 @@ def main(arguments: Sequence[str]) -> int:
             return 1 if files else 0
         case ["teardown"]:
             return teardown()
-        case ["follow"]:
-            return follow()
-        case ["run"]:
-            return run()
+        case ["follow", seconds]:
+            return follow(float(seconds))
+        case ["run", seconds]:
+            return run(float(seconds))
         case ["check"]:
             problems = check()
             for problem in problems:
