@@ -48,6 +48,32 @@ def devstack_ssh(connection: Mapping[str, Any]) -> list[str]:
     return [*command, f"{user}{connection['host']}"]
 
 
+def devstack_ssh_config(connection: Mapping[str, Any], alias: str) -> str:
+    """An ssh_config(5) that reaches a host as Ansible does, by an alias.
+
+    Args:
+        connection: as for ``devstack_ssh``. Of ``arguments``, ``-o`` and ``-F`` are understood.
+
+    Raises:
+        ValueError: there is another argument.
+    """
+    lines = [f"Host {alias}", f"  HostName {connection['host']}"]
+    words = iter(shlex.split(connection.get("arguments") or ""))
+    for word in words:
+        flag, rest = word[:2], word[2:]
+        if flag not in ("-o", "-F"):
+            raise ValueError(f"ansible_ssh_common_args has {word}; only -o and -F are understood here")
+        value = rest or next(words, "")
+        name, _, setting = value.partition("=") if flag == "-o" else ("Include", "", value)
+        lines.append(f'  {name} "{setting}"')
+    for name, key in {"User": "user", "Port": "port", "IdentityFile": "key"}.items():
+        if connection.get(key):
+            lines.append(f'  {name} "{connection[key]}"')
+    if connection.get("key"):
+        lines.append("  IdentitiesOnly yes")
+    return "\n".join(["# Written by the role devstack.", *lines]) + "\n"
+
+
 def devstack_floating(cidr: str) -> dict[str, str]:
     """Gateway, length of the prefix, first and last address to give away of the network of the floating addresses.
 
@@ -75,4 +101,5 @@ class FilterModule:
             "devstack_floating": devstack_floating,
             "devstack_password_problems": devstack_password_problems,
             "devstack_ssh": devstack_ssh,
+            "devstack_ssh_config": devstack_ssh_config,
         }

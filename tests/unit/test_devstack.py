@@ -16,7 +16,12 @@ from typing import Any
 
 import pytest
 
-from plugins.filter.devstack import devstack_floating, devstack_password_problems, devstack_ssh
+from plugins.filter.devstack import (
+    devstack_floating,
+    devstack_password_problems,
+    devstack_ssh,
+    devstack_ssh_config,
+)
 from plugins.module_utils.host_machine import HostError
 from plugins.modules import devstack_host
 from plugins.modules.devstack_host import (
@@ -380,6 +385,30 @@ def test_ssh_goes_the_way_that_ansible_goes() -> None:
     bare = devstack_ssh({"host": "devstack", "user": "", "port": "", "key": "", "arguments": ""})
     assert bare[-1] == "devstack"
     assert "-i" not in bare
+
+
+def test_ssh_itself_reads_the_same_way_from_the_file(tmp_path: Path) -> None:
+    connection = {
+        "host": "192.0.2.10",
+        "user": "admin",
+        "port": 2222,
+        "key": "/keys/id",
+        "arguments": "-o 'UserKnownHostsFile=/a b/known' -oStrictHostKeyChecking=yes",
+    }
+    file = tmp_path / "devstack.conf"
+    file.write_text(devstack_ssh_config(connection, "cloud"))
+    read = subprocess.run(["ssh", "-F", file, "-G", "cloud"], capture_output=True, text=True, check=True).stdout.lower()
+    for line in (
+        "hostname 192.0.2.10",
+        "user admin",
+        "port 2222",
+        "identityfile /keys/id",
+        "userknownhostsfile /a b/known",
+        "stricthostkeychecking true",
+    ):
+        assert line in read.splitlines()
+    with pytest.raises(ValueError, match="-J"):
+        devstack_ssh_config({**connection, "arguments": "-J other"}, "cloud")
 
 
 def test_addresses_to_give_away_lie_in_the_floating_network() -> None:

@@ -6,7 +6,7 @@
     devstack_run.py wait SECONDS       wait until nothing is wrong any more, showing what is
     devstack_run.py check              print what is wrong, one sentence a line; exit status 1 when there is anything
     devstack_run.py packages           finish installing the packages that an interrupted run left half installed
-    devstack_run.py exposed            print the files with passwords that any user can read; exit status 1 when there is one
+    devstack_run.py exposed            print the files with passwords that any user can read; exit status 1 if any
     devstack_run.py teardown           stop and remove everything that stack.sh made but the packages
     devstack_run.py recover SECONDS    after a reboot: start what failed to start, then wait
 
