@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from plugins.module_utils.host_machine import HostError, memory_mb, virtualization
-from plugins.modules import openstack_host
 from plugins.modules.openstack_host import (
     clashes,
     guest_interfaces,
