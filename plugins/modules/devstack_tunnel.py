@@ -55,8 +55,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-command:
-  description: What a person would type to open the same tunnel.
+socket:
+  description: Name of the control socket in O(directory).
   returned: always
   type: str
 """
@@ -133,10 +133,6 @@ class Tunnel:
             found = True
         return found
 
-    def command(self) -> str:
-        """What a person would type."""
-        return " ".join([*self.ssh[:-1], "-N", "-L", f"{self.port}:{self.target}", self.ssh[-1]])
-
 
 def main() -> None:
     """Run as an Ansible module."""
@@ -167,7 +163,7 @@ def main() -> None:
                 tunnel.close_all()
     except (OSError, subprocess.SubprocessError, TunnelError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=changed, command=tunnel.command())
+    module.exit_json(changed=changed, socket=tunnel.socket)
 
 
 if __name__ == "__main__":

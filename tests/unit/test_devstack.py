@@ -434,7 +434,6 @@ def test_a_tunnel_that_cannot_be_opened_says_how_to_try_by_hand(tmp_path: Path) 
 def test_a_tunnel_to_elsewhere_has_another_socket(tmp_path: Path) -> None:
     one, other = (Tunnel(tmp_path, ["ssh", "host"], 9800, target) for target in ("192.0.2.1:80", "192.0.2.2:80"))
     assert one.socket != other.socket
-    assert "-L 9800:192.0.2.1:80 host" in one.command()
 
 
 def test_the_module_looks_at_a_host_without_a_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
