@@ -321,6 +321,12 @@ def tighten() -> None:
             subprocess.run(["chmod", "-R", "o-rwx", str(path)], check=True)
 
 
+def close_logs() -> None:
+    """stack.sh opens the directory of its log, which shows every password, to everybody at its start."""
+    if LOGS.is_dir() and LOGS.stat().st_mode & 0o007:
+        LOGS.chmod(0o750)
+
+
 def run(probe_seconds: float) -> int:
     """Run stack.sh to its end, then ask the cloud for so long; what the transient unit executes."""
     STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -338,6 +344,7 @@ def run(probe_seconds: float) -> int:
         process = subprocess.Popen(as_stack("./stack.sh"), stdin=subprocess.DEVNULL)
         summary = summary_lines(before)
         while process.poll() is None:
+            close_logs()
             for line in iter(summary.__next__, ""):
                 progress.phase(line)
             time.sleep(POLL_SECONDS)
