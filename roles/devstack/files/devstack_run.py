@@ -543,9 +543,6 @@ def wait(timeout_seconds: float) -> int:
 
 def recover(timeout_seconds: float) -> int:
     """After a reboot: put the network back, start the units that gave up, wait until the cloud works."""
-    say("phase: looking at what the reboot left")
-    for problem in check():
-        say(f"  {problem}")
     say("phase: restoring the network of the floating addresses")
     subprocess.run(["systemctl", "restart", NETWORK_UNIT], check=True)
     failed = [
