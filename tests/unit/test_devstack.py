@@ -68,6 +68,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(module, "ERRORS", state / "error.log")
     monkeypatch.setattr(module, "SUMMARY", tmp_path / "summary")
     monkeypatch.setattr(module, "LOGS", tmp_path / "logs")
+    monkeypatch.setattr(module, "ASYNC_LOGS", tmp_path / "async")
     monkeypatch.setattr(module, "DEVSTACK", tmp_path)
     monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
     return module
@@ -309,12 +310,13 @@ def test_a_run_that_ended_well_is_stamped_when_the_cloud_answers(
 def test_a_directory_of_logs_that_stack_sh_opens_is_closed_while_it_runs(
     program: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logs = program.LOGS
-    closed = f"until [[ $(stat --format=%a {logs}) == 750 ]]; do read -rt 0.01 <> <(:) || true; done"
-    prepare_run(program, monkeypatch, f"mkdir --mode=0755 {logs}; {closed}")
+    logs, others = program.LOGS, program.ASYNC_LOGS
+    closed = f"$(stat --format=%a {logs} {others} | tr '\\n' -) == 750-750-"
+    script = f"mkdir --mode=0755 {logs} {others}; until [[ {closed} ]]; do read -rt 0.01 <> <(:) || true; done"
+    prepare_run(program, monkeypatch, script)
     monkeypatch.setattr(program, "check", list)
     assert program.run(1.0) == 0
-    assert logs.stat().st_mode & 0o777 == 0o750
+    assert [path.stat().st_mode & 0o777 for path in (logs, others)] == [0o750, 0o750]
 
 
 def test_exit_status_0_alone_is_not_believed(

@@ -40,6 +40,7 @@ USER = "stack"
 DEST = Path("/opt/stack")
 DEVSTACK = DEST / "devstack"
 LOGS = DEST / "logs"
+ASYNC_LOGS = DEST / "async"
 SUMMARY = LOGS / "stack.sh.log.summary"
 ERRORS = LOGS / "error.log"
 STATE = Path("/var/lib/smart-classroom/devstack")
@@ -72,6 +73,7 @@ SECRET_FILES = (
     "/opt/stack/devstack/userrc_early",
     "/opt/stack/devstack/accrc",
     "/opt/stack/logs",
+    "/opt/stack/async",
     "/etc/nova",
     "/etc/neutron",
     "/etc/keystone",
@@ -322,9 +324,10 @@ def tighten() -> None:
 
 
 def close_logs() -> None:
-    """stack.sh opens the directory of its log, which shows every password, to everybody at its start."""
-    if LOGS.is_dir() and LOGS.stat().st_mode & 0o007:
-        LOGS.chmod(0o750)
+    """stack.sh opens the directories of its logs, which show every password, to everybody at its start."""
+    for directory in (LOGS, ASYNC_LOGS):
+        if directory.is_dir() and directory.stat().st_mode & 0o007:
+            directory.chmod(0o750)
 
 
 def run(probe_seconds: float) -> int:
