@@ -319,6 +319,20 @@ def test_a_directory_of_logs_that_stack_sh_opens_is_closed_while_it_runs(
     assert [path.stat().st_mode & 0o777 for path in (logs, others)] == [0o750, 0o750]
 
 
+def test_files_with_passwords_are_closed_once(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    conf = tmp_path / "etc/nova"
+    conf.mkdir(parents=True, mode=0o755)
+    (conf / "nova.conf").write_text("password")
+    (conf / "nova.conf").chmod(0o644)
+    (conf / "link").symlink_to(tmp_path)
+    monkeypatch.setattr(program, "SECRET_FILES", (str(conf), str(tmp_path / "absent")))
+    assert program.tighten() == [str(conf), str(conf / "nova.conf")]
+    assert (conf / "nova.conf").stat().st_mode & 0o777 == 0o640
+    assert program.tighten() == []
+
+
 def test_exit_status_0_alone_is_not_believed(
     program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

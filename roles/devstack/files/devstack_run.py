@@ -6,6 +6,7 @@
     devstack_run.py wait SECONDS       wait until nothing is wrong any more, showing what is
     devstack_run.py check              print what is wrong, one sentence a line; exit status 1 when there is anything
     devstack_run.py packages           finish installing the packages that an interrupted run left half installed
+    devstack_run.py close              close the files with passwords to others; print those that were open
     devstack_run.py exposed            print the files with passwords that any user can read; exit status 1 if any
     devstack_run.py teardown           stop and remove everything that stack.sh made but the packages
     devstack_run.py recover SECONDS    after a reboot: start what failed to start, then wait
@@ -315,12 +316,15 @@ def put_back(progress: Progress) -> None:
         progress.phase("unstack.sh took too long and was ended")
 
 
-def tighten() -> None:
-    """Take the rights of others away from the files with passwords."""
-    for name in SECRET_FILES:
-        path = Path(name)
-        if path.exists():
-            subprocess.run(["chmod", "-R", "o-rwx", str(path)], check=True)
+def tighten() -> list[str]:
+    """Take the rights of others away from the files with passwords; what had to be changed."""
+    changed = []
+    for top in map(Path, SECRET_FILES):
+        for path in [top, *top.rglob("*")] if top.exists() else []:
+            if not path.is_symlink() and path.stat().st_mode & 0o007:
+                path.chmod(path.stat().st_mode & 0o7770)
+                changed.append(str(path))
+    return changed
 
 
 def close_logs() -> None:
@@ -581,9 +585,14 @@ def exposed() -> list[str]:
     names = ("ADMIN_PASSWORD", "DATABASE_PASSWORD", "RABBIT_PASSWORD", "SERVICE_PASSWORD")
     passwords = "\n".join(filter(None, map(setting, names))) + "\n"
     places = ["/etc", str(DEST), "/var/log", "/var/lib", "/tmp"]  # noqa: S108 looked at, not written to
-    search = ["grep", "--recursive", "--files-with-matches", "--no-messages", "--fixed-strings", "--file=-", *places]
+    skipped = ["--exclude-dir=.git", "--exclude-dir=venv"]
+    search = ["grep", "--recursive", "--files-with-matches", "--no-messages", "--fixed-strings", *skipped, "--file=-"]
     done = subprocess.run(
-        ["runuser", "-u", "nobody", "--", *search], input=passwords, stdout=subprocess.PIPE, text=True, check=False
+        ["runuser", "-u", "nobody", "--", *search, *places],
+        input=passwords,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     return sorted(done.stdout.splitlines())
 
@@ -635,6 +644,10 @@ def main(arguments: Sequence[str]) -> int:
     match list(arguments):
         case ["packages"]:
             return packages()
+        case ["close"]:
+            for name in tighten():
+                say(name)
+            return 0
         case ["exposed"]:
             files = exposed()
             for file in files:
