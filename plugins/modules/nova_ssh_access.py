@@ -37,7 +37,9 @@ options:
     type: str
     default: id_ed25519
   proxy_jump:
-    description: Host to go through, as C(ProxyJump) takes it, where floating IPs cannot be reached directly.
+    description: >-
+      Host to go through, as C(ProxyJump) takes it, where floating IPs cannot be reached directly. Files C(*.conf) in
+      O(directory) may describe it.
     type: str
     default: ''
   timeout_seconds:
@@ -114,6 +116,8 @@ def known_hosts_lines(name: str, server_id: str, keys: list[str]) -> list[str]:
 def ssh_config(addresses: dict[str, str], directory: Path, user: str, key_file: str, proxy_jump: str) -> str:
     """An ssh_config(5) with one alias for each server."""
     blocks = ["# Written by the role nova_server."]
+    if proxy_jump:
+        blocks.append(f'Include "{directory}/*.conf"')
     for name, address in addresses.items():
         lines = [
             f"Host {name}",

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -14,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
+try:
+    from ansible.module_utils.host_machine import HostError, memory_mb, virtualization
+except ImportError:  # outside Ansible, as in the unit tests
+    from plugins.module_utils.host_machine import HostError, memory_mb, virtualization
 
 DOCUMENTATION = r"""
 ---
@@ -93,15 +96,7 @@ virtualization:
   type: str
 """
 
-KVM_DEVICE = Path("/dev/kvm")
-KVM_GET_API_VERSION = 0xAE00
-KVM_CREATE_VM = 0xAE01
-KVM_API_VERSION = 12
 COMMAND_TIMEOUT_SECONDS = 10.0
-
-
-class HostError(Exception):
-    """The machine cannot be looked at."""
 
 
 def routes() -> list[dict[str, Any]]:
@@ -151,36 +146,6 @@ def mounts(mountinfo: str, directory: Path) -> list[str]:
 def guest_interfaces(names: Sequence[str]) -> list[str]:
     """Those interfaces that Neutron and libvirt make for guests, by the names they give them."""
     return sorted(name for name in names if name.startswith(("tap", "brq", "vxlan-")) or name == "br-ex")
-
-
-def memory_mb(meminfo: str) -> int:
-    """Memory of the machine in MB, from the text of /proc/meminfo."""
-    for line in meminfo.splitlines():
-        if line.startswith("MemTotal:"):
-            return int(line.split()[1]) // 1024
-    raise HostError("/proc/meminfo names no MemTotal")
-
-
-def virtualization(cpuinfo: str, device: Path = KVM_DEVICE) -> str:
-    """``kvm`` or ``qemu``.
-
-    A device that opens is not enough: kernels exist whose /dev/kvm creates a machine that never gets past its firmware,
-    because their processor has no hardware virtualization. So the processor has to have it too.
-    """
-    flags = {flag for line in cpuinfo.splitlines() if line.startswith("flags") for flag in line.split()}
-    if not flags & {"vmx", "svm"}:
-        return "qemu"
-    try:
-        kvm = os.open(device, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            if fcntl.ioctl(kvm, KVM_GET_API_VERSION) != KVM_API_VERSION:
-                return "qemu"
-            os.close(fcntl.ioctl(kvm, KVM_CREATE_VM, 0))
-        finally:
-            os.close(kvm)
-    except OSError:
-        return "qemu"
-    return "kvm"
 
 
 def problems(parameters: dict[str, Any], table: Sequence[dict[str, Any]]) -> list[str]:

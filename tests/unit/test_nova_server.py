@@ -56,7 +56,10 @@ def test_ssh_config_checks_host_keys_and_uses_only_our_key(tmp_path: Path) -> No
     assert text.count("StrictHostKeyChecking yes") == text.count("IdentitiesOnly yes") == 2
     assert text.count("ProxyJump jump.example") == 2
     assert f'IdentityFile "{tmp_path}/id"' in text
-    assert "ProxyJump" not in ssh_config({"poller-1": "192.0.2.1"}, tmp_path, "classroom", "id", "")
+    assert f'Include "{tmp_path}/*.conf"' in text
+    direct = ssh_config({"poller-1": "192.0.2.1"}, tmp_path, "classroom", "id", "")
+    assert "ProxyJump" not in direct
+    assert "Include" not in direct
 
 
 def test_wait_for_gives_up_with_a_name() -> None:

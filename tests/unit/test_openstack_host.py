@@ -7,15 +7,13 @@ from typing import Any
 
 import pytest
 
-from plugins.modules import openstack_host
+from plugins.module_utils.host_machine import HostError, memory_mb, virtualization
 from plugins.modules.openstack_host import (
     clashes,
     guest_interfaces,
     is_routed,
-    memory_mb,
     mounts,
     problems,
-    virtualization,
 )
 
 OURS = {"dst": "172.24.4.0/24", "gateway": "172.30.0.20", "dev": "br-smartclass"}
@@ -58,7 +56,7 @@ def test_everything_that_is_missing_is_reported_with_its_remedy(tmp_path: Path) 
 
 def test_memory_is_read_in_megabytes() -> None:
     assert memory_mb("MemFree: 1 kB\nMemTotal:       24684084 kB\n") == 24105
-    with pytest.raises(openstack_host.HostError):
+    with pytest.raises(HostError):
         memory_mb("")
 
 

@@ -1,0 +1,488 @@
+"""DevStack: what is refused before it begins, how a failure is explained, and how the host is reached."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from plugins.filter.devstack import (
+    devstack_floating,
+    devstack_password_problems,
+    devstack_ssh,
+    devstack_ssh_config,
+)
+from plugins.module_utils.host_machine import HostError
+from plugins.modules import devstack_host
+from plugins.modules.devstack_host import (
+    advertised,
+    default_address,
+    git_problems,
+    is_half_clone,
+    network_problems,
+    os_release,
+    size_problems,
+    system_problems,
+)
+from plugins.modules.devstack_tunnel import Tunnel, TunnelError
+
+SCRIPT = Path(__file__).resolve().parents[2] / "roles/devstack/files/devstack_run.py"
+LINKS: list[dict[str, Any]] = [
+    {"ifname": "lo", "addr_info": [{"local": "127.0.0.1"}]},
+    {"ifname": "ens5", "addr_info": [{"local": "10.0.0.10"}]},
+]
+ROUTES: list[dict[str, Any]] = [
+    {"dst": "default", "gateway": "10.0.0.1", "dev": "ens5"},
+    {"dst": "10.0.0.0/24", "dev": "ens5"},
+]
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    specification = importlib.util.spec_from_file_location("devstack_run", SCRIPT)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    monkeypatch.setitem(sys.modules, "devstack_run", module)
+    specification.loader.exec_module(module)
+    state = tmp_path / "state"
+    state.mkdir()
+    for name, file in {
+        "STAMP": "stamp.json",
+        "ATTEMPT": "attempt.json",
+        "PHASES": "phases",
+        "CONSOLE": "console",
+    }.items():
+        monkeypatch.setattr(module, name, state / file)
+    monkeypatch.setattr(module, "STATE", state)
+    monkeypatch.setattr(module, "ERRORS", state / "error.log")
+    monkeypatch.setattr(module, "SUMMARY", tmp_path / "summary")
+    monkeypatch.setattr(module, "LOGS", tmp_path / "logs")
+    monkeypatch.setattr(module, "ASYNC_LOGS", tmp_path / "async")
+    monkeypatch.setattr(module, "DEVSTACK", tmp_path)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+    return module
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("password", "reason"),
+    [("", "is empty"), ("with space", "other characters"), ("p@ss", "other characters"), ("a" * 21, "longer than 20")],
+)
+def test_a_password_that_devstack_stumbles_over_is_named_and_not_shown(password: str, reason: str) -> None:
+    (problem,) = devstack_password_problems(
+        {"devstack_admin_password": password, "devstack_rabbit_password": "Ab3" * 6}
+    )
+    assert problem.startswith("devstack_admin_password")
+    assert reason in problem
+    assert not password or password not in problem
+
+
+def test_debian_12_under_systemd_is_accepted_and_nothing_else() -> None:
+    bookworm = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nID=debian\n'
+    assert os_release(bookworm) == ("debian", "12")
+    assert system_problems(bookworm, True) == []
+    (other,) = system_problems('ID=ubuntu\nVERSION_ID="24.04"\n', True)
+    assert "ubuntu 24.04" in other
+    (init,) = system_problems(bookworm, False)
+    assert "systemd" in init
+
+
+def test_memory_and_disk_are_measured_where_devstack_will_be(tmp_path: Path) -> None:
+    parameters = {"minimum_memory_mb": 7600, "minimum_disk_mb": 10**9}
+    memory, disk = size_problems(parameters, "MemTotal: 4000000 kB\n", tmp_path / "not/there")
+    assert "3906 MB of memory, 7600 MB are needed" in memory
+    assert disk.startswith(f"{tmp_path} has")
+    assert size_problems({"minimum_memory_mb": 1, "minimum_disk_mb": 1}, "MemTotal: 4000000 kB\n", tmp_path) == []
+
+
+def test_the_address_is_that_of_the_default_route() -> None:
+    assert default_address(ROUTES, LINKS) == "10.0.0.10"
+    assert default_address([{**ROUTES[0], "prefsrc": "10.0.0.11"}], LINKS) == "10.0.0.11"
+    assert default_address(ROUTES[1:], LINKS) == ""
+
+
+def test_addresses_that_cannot_work_are_refused() -> None:
+    assert network_problems("10.0.0.10", "172.24.4.0/24", ROUTES, LINKS) == []
+    assert "no default route" in network_problems("", "172.24.4.0/24", ROUTES, LINKS)[0]
+    assert "is none of the host's" in network_problems("203.0.113.5", "172.24.4.0/24", ROUTES, LINKS)[0]
+    assert "overlaps the host's route to 10.0.0.0/24" in network_problems("10.0.0.10", "10.0.0.0/16", ROUTES, LINKS)[0]
+    ours = [*ROUTES, {"dst": "172.24.4.0/24", "dev": "br-ex"}]
+    assert network_problems("10.0.0.10", "172.24.4.0/24", ours, LINKS) == []
+
+
+def test_a_clone_that_was_cut_off_is_told_from_a_whole_one(tmp_path: Path) -> None:
+    assert not is_half_clone(tmp_path / "devstack")
+    clone = tmp_path / "devstack"
+    (clone / ".git").mkdir(parents=True)
+    assert is_half_clone(clone)
+    (clone / ".git/index").touch()
+    (clone / "stack.sh").touch()
+    assert not is_half_clone(clone)
+    (clone / ".git/index.lock").touch()
+    assert is_half_clone(clone)
+
+
+# --- the git server
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def git_server(tmp_path: Path) -> Iterator[str]:
+    """A real git daemon with one repository that has the branch, and one that has not."""
+    if shutil.which("git") is None:
+        pytest.fail("git is missing: apt-get install git")
+    for name, branch in {"devstack": "stable/2026.1", "nova": "main"}.items():
+        repository = tmp_path / f"git/openstack/{name}.git"
+        subprocess.run(["git", "init", "--quiet", f"--initial-branch={branch}", repository], check=True)
+        identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+        subprocess.run(
+            ["git", "-C", repository, *identity, "commit", "--quiet", "--allow-empty", "--message=first"], check=True
+        )
+    port = free_port()
+    options = ["--export-all", "--reuseaddr", "--listen=127.0.0.1", f"--port={port}", f"--base-path={tmp_path}/git"]
+    daemon = subprocess.Popen(["git", "daemon", *options], stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            break
+        except OSError:
+            assert time.monotonic() < deadline
+            assert daemon.poll() is None
+    yield f"git://127.0.0.1:{port}"
+    daemon.terminate()
+    daemon.wait(timeout=20)
+
+
+def test_a_server_with_everything_is_accepted(git_server: str) -> None:
+    assert git_problems(git_server, ["devstack"], "stable/2026.1", 20) == []
+
+
+def test_a_missing_branch_and_a_missing_repository_are_both_reported(git_server: str) -> None:
+    branch, repository = git_problems(git_server, ["devstack", "nova", "horizon"], "stable/2026.1", 20)
+    assert "nova.git has no branch stable/2026.1" in branch
+    assert "horizon.git cannot be fetched" in repository
+    assert "not exported" in repository
+
+
+@pytest.mark.parametrize("scheme", ["git", "http", "https"])
+def test_a_server_that_is_not_there_is_reported_once(scheme: str) -> None:
+    (problem,) = git_problems(f"{scheme}://127.0.0.1:{free_port()}", ["devstack", "nova"], "stable/2026.1", 5)
+    assert "cannot be reached from the host" in problem
+    assert "refused" in problem
+
+
+def test_an_address_that_is_no_git_server_is_refused() -> None:
+    with pytest.raises(HostError, match="no git server"):
+        advertised(b"<html>hello")
+    assert "must begin with" in git_problems("/srv/git", ["devstack"], "stable/2026.1", 5)[0]
+
+
+def test_refs_of_a_smart_http_answer_are_read() -> None:
+    commit = b"0123456789" * 4
+    first = commit + b" HEAD\0multi_ack symref=HEAD:refs/heads/master\n"
+    second = commit + b" refs/heads/stable/2026.1\n"
+    lines = [b"# service=git-upload-pack\n", None, first, second, None]
+    payload = b"".join(b"0000" if line is None else f"{len(line) + 4:04x}".encode() + line for line in lines)
+    assert advertised(payload) == {"HEAD", "refs/heads/stable/2026.1"}
+
+
+# --- why stack.sh failed
+
+
+@pytest.mark.parametrize(
+    ("line", "meaning", "remedy"),
+    [
+        ("tar: write error: No space left on device", "the disk is full", "df -h"),
+        ("./stack.sh: line 9:  4711 Killed                  python -m build", "memory", "8 GB"),
+        (
+            "WARNING: this script has not been tested on bullseye",
+            "does not know the distribution bullseye",
+            "Debian 12",
+        ),
+        ("DevStack should be run as a user with sudo permissions, ", "started as root", "playbook"),
+        (
+            "[ERROR] /opt/stack/devstack/functions-common:701 git call failed: [git clone --no-checkout "
+            "https://192.0.2.1/openstack/nova.git /opt/stack/nova]",
+            "git could not fetch: clone --no-checkout https://192.0.2.1/openstack/nova.git",
+            "git ls-remote",
+        ),
+        ("Enter a password now:", "a password is missing", "devstack_*_password"),
+        (
+            "[ERROR] /opt/stack/devstack/stackrc:820 Could not determine host ip address.  See local.conf",
+            "does not know the address",
+            "devstack_host_address",
+        ),
+        ("E: Could not get lock /var/lib/dpkg/lock-frontend. It is held", "the lock of apt, /var/lib/dpkg", "lslocks"),
+        ("[ERROR] functions:1 Failed to update apt repos, we're dead now", "apt could not fetch", "apt-get update"),
+        (
+            "E: Failed to fetch http://192.0.2.1/pool/x.deb  404",
+            "packages http://192.0.2.1/pool/x.deb",
+            "apt-get update",
+        ),
+        ("ERROR: No matching distribution found for etcd3gw==2.4.2", "package etcd3gw==2.4.2", "Python index"),
+        ("pip._vendor.urllib3.exceptions.ReadTimeoutError: Read timed out.", "pip could not fetch", "Python index"),
+        (
+            "[ERROR] /opt/stack/devstack/lib/nova:1 nova-api did not start",
+            "the service nova-api did not start",
+            "journal",
+        ),
+    ],
+)
+def test_each_known_failure_has_its_meaning_and_its_remedy(
+    program: ModuleType, line: str, meaning: str, remedy: str
+) -> None:
+    console = ["2026-01-01 10:00:00.000 | + functions:x:1 :  something", f"2026-01-01 10:00:01.000 | {line}"]
+    noise = ["2026-01-01 10:00:02.000 | Error on exit", "2026-01-01 10:00:03.000 | No space left on device in a dump"]
+    found = program.diagnose([*console, *noise], [])
+    assert meaning in found.meaning
+    assert remedy in found.remedy
+    assert line.strip() in found.lines[0].strip()
+    assert not any("dump" in shown for shown in found.lines)
+
+
+def test_a_full_disk_is_the_cause_of_what_fails_with_it(program: ModuleType) -> None:
+    console = ["OSError: [Errno 28] No space left on device", "E: Failed to fetch http://192.0.2.1/x.deb"]
+    assert program.diagnose(console, []).meaning == "the disk is full"
+
+
+def test_what_devstack_itself_calls_the_error_comes_first(program: ModuleType) -> None:
+    console = [f"line {number}" for number in range(100)]
+    found = program.diagnose(console, ["[ERROR] lib/x:1 something new"])
+    assert found.meaning == "no cause that is known here"
+    assert "line 99" in found.lines
+    assert len(found.lines) <= program.DECISIVE_LINES
+
+
+def test_the_trace_of_commands_is_left_out(program: ModuleType) -> None:
+    console = ["+ ./stack.sh:main:1 :  mysql -e x", "ERROR 1045: Access denied", *["++ lib/x:y:1 : echo"] * 40]
+    assert program.diagnose(console, []).lines == ["ERROR 1045: Access denied"]
+
+
+# --- a run is followed, and believed only when the cloud answered
+
+
+def prepare_run(program: ModuleType, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    (program.DEVSTACK / "local.conf").write_text("ADMIN_PASSWORD=a\nHOST_IP=192.0.2.1\n")
+    monkeypatch.setattr(program, "as_stack", lambda _: ["/bin/bash", "-euc", script])
+    monkeypatch.setattr(program, "put_back", lambda _: None)
+    monkeypatch.setattr(program, "tighten", lambda: None)
+    monkeypatch.setattr(program.os, "dup2", lambda *_: None)
+    monkeypatch.setattr(program, "output_of", lambda *_: "0123abc\n")
+
+
+def test_a_run_that_ended_well_is_stamped_when_the_cloud_answers(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    summary = program.SUMMARY
+    prepare_run(program, monkeypatch, f"echo '2026-01-01 10:00:00.0 | Starting Keystone' >{summary}")
+    monkeypatch.setattr(program, "check", list)
+    assert program.run(1.0) == 0
+    assert json.loads(program.STAMP.read_text())["conf"] == program.conf_hash()
+    assert [line.split(" (at")[0] for line in program.PHASES.read_text().splitlines()] == [
+        "phase: stack.sh begins",
+        "phase: Starting Keystone",
+        "phase: asking every API",
+        "phase: the cloud answers",
+    ]
+    assert program.follow(1.0) == 0
+    assert "phase: the cloud is there" in capfd.readouterr().out
+
+
+def test_a_directory_of_logs_that_stack_sh_opens_is_closed_while_it_runs(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs, others = program.LOGS, program.ASYNC_LOGS
+    closed = f"$(stat --format=%a {logs} {others} | tr '\\n' -) == 750-750-"
+    script = f"mkdir --mode=0755 {logs} {others}; until [[ {closed} ]]; do read -rt 0.01 <> <(:) || true; done"
+    prepare_run(program, monkeypatch, script)
+    monkeypatch.setattr(program, "check", list)
+    assert program.run(1.0) == 0
+    assert [path.stat().st_mode & 0o777 for path in (logs, others)] == [0o750, 0o750]
+
+
+def test_files_with_passwords_are_closed_once(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    conf = tmp_path / "etc/nova"
+    conf.mkdir(parents=True, mode=0o755)
+    (conf / "nova.conf").write_text("password")
+    (conf / "nova.conf").chmod(0o644)
+    (conf / "link").symlink_to(tmp_path)
+    monkeypatch.setattr(program, "SECRET_FILES", (str(conf), str(tmp_path / "absent")))
+    assert program.tighten() == [str(conf), str(conf / "nova.conf")]
+    assert (conf / "nova.conf").stat().st_mode & 0o777 == 0o640
+    assert program.tighten() == []
+
+
+def test_exit_status_0_alone_is_not_believed(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_run(program, monkeypatch, "true")
+    monkeypatch.setattr(program, "check", lambda: ["Nova does not answer: refused"])
+    monkeypatch.setattr(program, "is_running", lambda: False)
+    monkeypatch.setattr(program, "start", program.run)
+    assert program.follow(0.05) == 1
+    assert not program.STAMP.exists()
+    assert "Nova does not answer: refused" in capsys.readouterr().out
+
+
+def test_a_failed_run_is_explained_and_the_next_one_starts_anew(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_run(program, monkeypatch, "exit 1")
+    started = []
+
+    def start(seconds: float) -> None:
+        started.append(program.run(seconds))
+        program.CONSOLE.write_text("No space left on device\n")
+
+    monkeypatch.setattr(program, "is_running", lambda: False)
+    monkeypatch.setattr(program, "start", start)
+    assert program.follow(1.0) == 1
+    assert program.follow(1.0) == 1
+    assert started == [1, 1]
+    assert "stack.sh failed: the disk is full." in capsys.readouterr().out
+
+
+def test_a_run_that_was_ended_from_outside_is_told_from_a_failure(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(program, "is_running", lambda: False)
+    monkeypatch.setattr(program, "start", lambda _: program.write(program.ATTEMPT, json.dumps({"rc": None})))
+    assert program.follow(1.0) == 1
+    assert "ended from outside" in capsys.readouterr().out
+
+
+def test_the_summary_of_an_earlier_run_is_not_taken_for_this_one(program: ModuleType, tmp_path: Path) -> None:
+    old = tmp_path / "summary.old"
+    old.write_text("stack.sh completed in 1 seconds.\n")
+    program.SUMMARY.symlink_to(old)
+    lines = program.summary_lines(str(old))
+    assert next(lines) == ""
+    new = tmp_path / "summary.new"
+    new.write_text("2026-01-01 10:00:00.0 | Installing package prerequisites\n")
+    program.SUMMARY.unlink()
+    program.SUMMARY.symlink_to(new)
+    assert [next(lines), next(lines)] == ["Installing package prerequisites", ""]
+
+
+def test_units_that_do_not_run_are_named(program: ModuleType) -> None:
+    listing = "devstack@keystone.service loaded active running K\ndevstack@n-cpu.service loaded failed failed N\n"
+    assert program.unit_problems(listing) == ["the unit devstack@n-cpu.service is failed (failed)"]
+    assert program.unit_problems("") == ["no unit devstack@ is there"]
+
+
+# --- how the host is reached
+
+
+def test_ssh_goes_the_way_that_ansible_goes() -> None:
+    command = devstack_ssh(
+        {
+            "host": "192.0.2.10",
+            "user": "admin",
+            "port": 2222,
+            "key": "/keys/id",
+            "arguments": "-o 'UserKnownHostsFile=/a b/known'",
+        }
+    )
+    assert command[0] == "ssh"
+    assert command[-1] == "admin@192.0.2.10"
+    assert "UserKnownHostsFile=/a b/known" in command
+    assert command[command.index("-p") + 1] == "2222"
+    assert command[command.index("-i") + 1] == "/keys/id"
+    assert "BatchMode=yes" in command
+    bare = devstack_ssh({"host": "devstack", "user": "", "port": "", "key": "", "arguments": ""})
+    assert bare[-1] == "devstack"
+    assert "-i" not in bare
+
+
+def test_ssh_itself_reads_the_same_way_from_the_file(tmp_path: Path) -> None:
+    connection = {
+        "host": "192.0.2.10",
+        "user": "admin",
+        "port": 2222,
+        "key": "/keys/id",
+        "arguments": "-o 'UserKnownHostsFile=/a b/known' -oStrictHostKeyChecking=yes",
+    }
+    file = tmp_path / "devstack.conf"
+    file.write_text(devstack_ssh_config(connection, "cloud"))
+    read = subprocess.run(["ssh", "-F", file, "-G", "cloud"], capture_output=True, text=True, check=True).stdout.lower()
+    for line in (
+        "hostname 192.0.2.10",
+        "user admin",
+        "port 2222",
+        "identityfile /keys/id",
+        "userknownhostsfile /a b/known",
+        "stricthostkeychecking true",
+    ):
+        assert line in read.splitlines()
+    with pytest.raises(ValueError, match="-J"):
+        devstack_ssh_config({**connection, "arguments": "-J other"}, "cloud")
+
+
+def test_addresses_to_give_away_lie_in_the_floating_network() -> None:
+    assert devstack_floating("172.24.4.0/24") == {
+        "gateway": "172.24.4.1",
+        "prefix": "24",
+        "first": "172.24.4.10",
+        "last": "172.24.4.250",
+    }
+    with pytest.raises(ValueError, match="too small"):
+        devstack_floating("172.24.4.0/28")
+
+
+def test_a_tunnel_that_cannot_be_opened_says_how_to_try_by_hand(tmp_path: Path) -> None:
+    ssh = ["ssh", "-o", "BatchMode=yes", "-p", str(free_port()), "nobody@127.0.0.1"]
+    tunnel = Tunnel(tmp_path / "tunnel", ssh, free_port(), "192.0.2.1:80")
+    with pytest.raises(TunnelError, match=r"refused.*try: ssh .* nobody@127\.0\.0\.1 true"):
+        tunnel.open()
+    assert not tunnel.is_open()
+    assert not tunnel.close_all()
+
+
+def test_a_tunnel_to_elsewhere_has_another_socket(tmp_path: Path) -> None:
+    one, other = (Tunnel(tmp_path, ["ssh", "host"], 9800, target) for target in ("192.0.2.1:80", "192.0.2.2:80"))
+    assert one.socket != other.socket
+
+
+def test_the_module_looks_at_a_host_without_a_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devstack_host, "STAMP", tmp_path / "stamp.json")
+    monkeypatch.setattr(devstack_host, "DEVSTACK", tmp_path / "devstack")
+    monkeypatch.setattr(devstack_host, "ip_json", lambda what: ROUTES if what == "route" else LINKS)
+    monkeypatch.setattr(devstack_host, "is_running", lambda: False)
+    parameters = {
+        "address": "",
+        "floating_cidr": "172.24.4.0/24",
+        "git_base": f"git://127.0.0.1:{free_port()}",
+        "branch": "stable/2026.1",
+        "repositories": ["devstack"],
+        "minimum_disk_mb": 1,
+        "minimum_memory_mb": 1,
+        "timeout_seconds": 5,
+    }
+    fresh = devstack_host.look(parameters)
+    assert (fresh["address"], fresh["complete"], fresh["conf"]) == ("10.0.0.10", False, "")
+    assert any("cannot be reached from the host" in problem for problem in fresh["problems"])
+    (tmp_path / "stamp.json").write_text(json.dumps({"conf": "abc"}))
+    made = devstack_host.look(parameters)
+    assert (made["complete"], made["conf"]) == (True, "abc")
+    assert not any("cannot be reached" in problem for problem in made["problems"])
