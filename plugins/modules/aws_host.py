@@ -163,7 +163,10 @@ class Host:
 
     def key_pair(self) -> dict[str, Any] | None:
         """The key pair, None when there is none."""
-        return only("key pair", self.name, self.ec2.describe_key_pairs(Filters=self.filters)["KeyPairs"])
+        found: dict[str, Any] | None = only(
+            "key pair", self.name, self.ec2.describe_key_pairs(Filters=self.filters)["KeyPairs"]
+        )
+        return found
 
     def ensure_key_pair(self) -> None:
         """The operator's key under the host's name; another key takes its place for instances to come."""
@@ -231,8 +234,9 @@ class Host:
 
     def template(self) -> dict[str, Any] | None:
         """The launch template, None when there is none."""
-        found = self.ec2.describe_launch_templates(Filters=self.filters)["LaunchTemplates"]
-        return only("launch template", self.name, found)
+        templates = self.ec2.describe_launch_templates(Filters=self.filters)["LaunchTemplates"]
+        found: dict[str, Any] | None = only("launch template", self.name, templates)
+        return found
 
     def template_data(self, image: dict[str, Any], nested: bool) -> dict[str, Any]:
         """What an instance is started with, in the shape of the API."""
@@ -312,8 +316,11 @@ class Host:
         """The instance, None when there is none or it has ended."""
         states = [*ALIVE, ENDING] if self.wanted["state"] == "absent" else ALIVE
         filters = [*self.filters, {"Name": "instance-state-name", "Values": states}]
-        found = self.ec2.describe_instances(Filters=filters)["Reservations"]
-        return only("instance", self.name, [item for group in found for item in group["Instances"]])
+        groups = self.ec2.describe_instances(Filters=filters)["Reservations"]
+        found: dict[str, Any] | None = only(
+            "instance", self.name, [item for group in groups for item in group["Instances"]]
+        )
+        return found
 
     def wait(self, waiter: str, instance_id: str) -> None:
         """Wait until the instance is as the waiter says.
@@ -408,7 +415,10 @@ class Host:
 
     def address(self) -> dict[str, Any] | None:
         """The Elastic IP, None when there is none."""
-        return only("Elastic IP", self.name, self.ec2.describe_addresses(Filters=self.filters)["Addresses"])
+        found: dict[str, Any] | None = only(
+            "Elastic IP", self.name, self.ec2.describe_addresses(Filters=self.filters)["Addresses"]
+        )
+        return found
 
     def ensure_address(self, instance_id: str) -> str:
         """The Elastic IP, associated with the instance; empty in a check of a missing one."""

@@ -129,7 +129,10 @@ class Network:
 
     def find(self, part: Part) -> dict[str, Any] | None:
         """The part, None when there is none."""
-        return only(part.kind, self.name, getattr(self.ec2, part.describe)(Filters=self.filters)[part.answer])
+        found: dict[str, Any] | None = only(
+            part.kind, self.name, getattr(self.ec2, part.describe)(Filters=self.filters)[part.answer]
+        )
+        return found
 
     def ensure(self, part: Part, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The part, made when it is missing; empty in a check of a missing one."""

@@ -144,7 +144,8 @@ class Access:
             )
         except CloudError as error:
             raise CloudError(f"server '{name}': {error}. {self.console_tail(server_id)}") from error
-        return known_hosts_lines(name, server_id, keys)
+        lines: list[str] = known_hosts_lines(name, server_id, keys)
+        return lines
 
     def console_tail(self, server_id: str) -> str:
         """The end of a console log, for a message."""
