@@ -9,9 +9,13 @@ ENVIRONMENT ?= local
 PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED = 1
 PLAYBOOK = ansible-playbook -i inventory/$(ENVIRONMENT)
+VAULT_PASSWORD_FILE ?= $(HOME)/.config/smart-classroom/$(ENVIRONMENT).vault-password
+ifneq ($(wildcard $(VAULT_PASSWORD_FILE)),)
+export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
+endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll workload status logs down purge lint dev lint-ansible lint-code unit check test roles-readme
+.PHONY: help setup up verify upload enroll workload status logs down purge lint dev lint-ansible lint-code unit check test roles-readme vault-init plan-update prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,7 +62,7 @@ lint-ansible: dev
 lint-code: dev
 	@ruff check .
 	ruff format --check .
-	mypy classroom_ops plugins tests bin/roles-readme bin/interrupted-up
+	mypy classroom_ops plugins tests bin/roles-readme bin/interrupted-up bin/vault-init
 	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests mypy --config-file ../pyproject.toml .); done
 	for script in roles/*/files/*.py roles/*/library/*.py; do mypy "$$script"; done
 	git ls-files | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck
@@ -71,6 +75,15 @@ check: dev ## lint, repository rules and unit tests: under three minutes
 
 test: ## everything: check, each role's scenario, and the whole system up, tested, broken, mended and down
 	@bin/test
+
+vault-init: setup ## ENVIRONMENT=dev: generate the environment's secrets into an encrypted vault
+	@python bin/vault-init $(ENVIRONMENT)
+
+prerequisites: setup ## [ENVIRONMENT=dev]: report everything that is missing, each with its fix; changes nothing
+	@$(PLAYBOOK) playbooks/check-prerequisites.yml
+
+plan-update: dev ## write down what dev and prod would ask of AWS, for review in the diff of tests/plan
+	@python -m tests.plan.record --update
 
 roles-readme: setup ## write each role's README.md from its argument spec
 	@python bin/roles-readme

@@ -38,11 +38,11 @@ def main() -> None:
     os.environ["MOTO_AMIS_PATH"] = str(arguments.images)  # read when moto is imported
 
     from moto.ec2.responses.general import General
-    from moto.server import DomainDispatcherApplication, create_backend_app
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import run_simple
 
     if arguments.console:
-        General.get_console_output = console_from(arguments.console)
+        setattr(General, "get_console_output", console_from(arguments.console))  # noqa: B010 mypy knows the method
     run_simple("127.0.0.1", arguments.port, DomainDispatcherApplication(create_backend_app), threaded=True)
 
 

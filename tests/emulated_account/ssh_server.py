@@ -18,7 +18,7 @@ class OneKey(asyncssh.SSHServer):
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def begin_auth(self, username: str) -> bool:
+    def begin_auth(self, _username: str) -> bool:
         """Ask everybody for a key."""
         return True
 
@@ -26,7 +26,7 @@ class OneKey(asyncssh.SSHServer):
         """Take keys."""
         return True
 
-    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+    def validate_public_key(self, _username: str, key: asyncssh.SSHKey) -> bool:
         """Whether it is the key in the file."""
         return self.path.is_file() and key == asyncssh.read_public_key(self.path)
 
