@@ -17,8 +17,8 @@ from typing import Any
 def console_from(path: Path) -> Any:
     """A stand-in for moto's ``get_console_output`` that answers with what is in the file now."""
     from moto.core.responses import ActionResult
+    from moto.core.types import Base64EncodedString
     from moto.core.utils import utcnow
-    from moto.ec2.utils import Base64EncodedString
 
     def get_console_output(self: Any) -> Any:
         instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))

@@ -34,7 +34,8 @@ def hosts(environment: str) -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load(
         (ROOT / "inventory" / environment / "hosts.yml").read_text(encoding="utf-8")
     )
-    return loaded["all"]
+    everything: dict[str, Any] = loaded["all"]
+    return everything
 
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])
