@@ -160,7 +160,7 @@ class Questions:
         if self.wanted["account"] not in ("", self.account):
             self.problems.append(
                 f"the credentials belong to the account {self.account}, the environment to {self.wanted['account']}: "
-                "use the other credentials (AWS_PROFILE), or set smart_classroom_aws_account"
+                "use the other credentials (AWS_PROFILE), or set smart_classroom_aws_expected_account"
             )
         if self.arn.endswith(":root"):
             self.answers.append("these are the keys of the account's root user: a user or role of its own is safer")
