@@ -15,7 +15,7 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll workload status logs down purge lint dev lint-ansible lint-code unit check test roles-readme vault-init plan-update prerequisites
+.PHONY: help setup up verify upload enroll workload status logs down purge lint dev lint-ansible lint-code unit check test roles-readme vault-init plan plan-update prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,7 +82,10 @@ vault-init: setup ## ENVIRONMENT=dev: generate the environment's secrets into an
 prerequisites: setup ## [ENVIRONMENT=dev]: report everything that is missing, each with its fix; changes nothing
 	@$(PLAYBOOK) playbooks/check-prerequisites.yml
 
-plan-update: dev ## write down what dev and prod would ask of AWS, for review in the diff of tests/plan
+plan: dev ## compare what dev and prod would ask of AWS with the reviewed files in tests/plan
+	@python -m tests.plan.record
+
+plan-update: dev ## write those files anew, for review in their diff
 	@python -m tests.plan.record --update
 
 roles-readme: setup ## write each role's README.md from its argument spec

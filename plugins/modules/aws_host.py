@@ -365,6 +365,8 @@ class Host:
             SecurityGroupIds=[self.wanted["security_group_id"]],
         )["Instances"][0]
         self.wait("instance_running", instance["InstanceId"])
+        if self.protection_differs(instance["InstanceId"]):
+            self.protect(instance["InstanceId"], self.wanted["termination_protection"])
         if self.wanted["state"] == "stopped":
             self.stop(instance["InstanceId"])
         return instance
@@ -382,11 +384,15 @@ class Host:
                 "set the value back, or remove the environment with playbooks/teardown.yml and deploy it anew"
             )
 
+    def protection_differs(self, instance_id: str) -> bool:
+        """Whether the instance has another termination protection than wanted."""
+        answer = self.ec2.describe_instance_attribute(InstanceId=instance_id, Attribute="disableApiTermination")
+        return bool(answer["DisableApiTermination"].get("Value", False) != self.wanted["termination_protection"])
+
     def ensure_protection(self, instance_id: str) -> None:
         """Termination protection as wanted."""
-        answer = self.ec2.describe_instance_attribute(InstanceId=instance_id, Attribute="disableApiTermination")
-        wanted = self.wanted["termination_protection"]
-        if answer["DisableApiTermination"].get("Value", False) != wanted:
+        if self.protection_differs(instance_id):
+            wanted = self.wanted["termination_protection"]
             self.ledger.put("termination protection", lambda: self.protect(instance_id, wanted))
 
     def protect(self, instance_id: str, protected: bool) -> None:
