@@ -3,8 +3,8 @@
 Usage: python -m tests.plan.record [--update] [environment ...]      (make plan, make plan-update)
 
 The roles run for real in an account that is empty, once more without a change, and then the teardown runs, which proves
-that nothing is left; what the account is asked is written down by its server. Without ``--update`` a difference is shown
-and the exit status is 1.
+that nothing is left; what the account is asked is written down by its server. Without ``--update`` a difference is
+shown and the exit status is 1.
 """
 
 from __future__ import annotations
