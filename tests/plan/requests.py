@@ -15,6 +15,9 @@ from xml.etree import ElementTree
 READS = re.compile(r"(Describe|Get|List|Head|BatchGet|Simulate)")
 # What AWS or boto3 makes up: the same request has another one each time.
 INVENTED = {"ClientToken"}
+ACCIDENTAL = {"PublicKeyMaterial": "<the operator's public key>", "AccessKeyId": "<the poller's access key>"}
+# The name under which a service is called, where IAM has another one for it.
+PREFIXES = {"monitoring": "cloudwatch"}
 IDENTIFIER = re.compile(r"\b(vpc|subnet|igw|rtb|sg|lt|i|eipalloc|eipassoc|rtbassoc|key|eni|vol)-[0-9a-f]{8,17}\b")
 # Method and subresource of S3, as IAM calls the action.
 S3_ACTIONS = {
@@ -135,7 +138,7 @@ def parse(raw: Mapping[str, str]) -> Request:
     scope = re.search(r"Credential=[^/]+/\d+/[^/]*/([^/]+)/", raw["authorization"])
     if not scope:
         raise UnknownRequestError(f"a request without a signature: {raw['method']} {raw['path']}")
-    service = scope[1]
+    service = PREFIXES.get(scope[1], scope[1])
     body = base64.b64decode(raw["body"])
     if raw["target"]:
         return Request(service, raw["target"].rpartition(".")[2], json.loads(body or "{}"))
@@ -192,8 +195,8 @@ class Normalizer:
             return [self.value(key, item) for item in value]
         if not isinstance(value, str):
             return value
-        if key == "PublicKeyMaterial":
-            return "<the operator's public key>"
+        if key in ACCIDENTAL:
+            return ACCIDENTAL[key]
         if key == "UserData":
             return decoded(value).splitlines()
         if value[:1] in "{[" and value:
