@@ -11,9 +11,13 @@ export PYTHONUNBUFFERED = 1
 # Ansible compiled anew in each of its processes would cost half a second each time.
 unexport PYTHONDONTWRITEBYTECODE
 PLAYBOOK = ansible-playbook -i inventory/$(ENVIRONMENT)
+VAULT_PASSWORD_FILE ?= $(HOME)/.config/smart-classroom/$(ENVIRONMENT).vault-password
+ifneq ($(wildcard $(VAULT_PASSWORD_FILE)),)
+export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
+endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench test roles-readme
+.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench test roles-readme vault-init plan plan-update prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,7 +67,7 @@ lint-ansible: dev
 lint-code: dev
 	@ruff check .
 	ruff format --check .
-	mypy classroom_ops plugins tests bin/roles-readme bin/interrupted-up
+	mypy classroom_ops plugins tests bin/roles-readme bin/interrupted-up bin/vault-init
 	(cd benchmarks; MYPYPATH=.:../lambda_src:../tests/media mypy --config-file ../pyproject.toml .)
 	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests mypy --config-file ../pyproject.toml .); done
 	for script in roles/*/files/*.py roles/*/library/*.py; do MYPYPATH="$$(dirname "$$script")" mypy "$$script"; done
@@ -84,6 +88,18 @@ bench: dev ## [ROUNDS=5] time the function against the usual way, on the same cl
 
 test: ## everything: check, each role's scenario, and the whole system up, tested, broken, mended and down
 	@bin/test
+
+vault-init: setup ## ENVIRONMENT=dev: generate the environment's secrets into an encrypted vault
+	@python bin/vault-init $(ENVIRONMENT)
+
+prerequisites: setup ## [ENVIRONMENT=dev]: report everything that is missing, each with its fix; changes nothing
+	@$(PLAYBOOK) playbooks/check-prerequisites.yml
+
+plan: dev ## compare what dev and prod would ask of AWS with the reviewed files in tests/plan
+	@python -m tests.plan.record
+
+plan-update: dev ## write those files anew, for review in their diff
+	@python -m tests.plan.record --update
 
 roles-readme: setup ## write each role's README.md from its argument spec
 	@python bin/roles-readme

@@ -70,10 +70,6 @@ seconds:
   returned: outside check mode
 """
 
-import base64
-import binascii
-import re
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -82,93 +78,24 @@ from ansible.module_utils.basic import AnsibleModule
 
 try:
     from ansible.module_utils.nova_cloud import CLOUD_ARGUMENTS, CloudError, cloud_errors, connect, wait_for
+    from ansible.module_utils.ssh_access import console_keys, host_block, known_hosts_lines, login, write
 except ImportError:  # outside Ansible, as in the unit tests
     from plugins.module_utils.nova_cloud import CLOUD_ARGUMENTS, CloudError, cloud_errors, connect, wait_for
+    from plugins.module_utils.ssh_access import console_keys, host_block, known_hosts_lines, login, write
 
-KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
-KEY = re.compile(r"\b(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) ([A-Za-z0-9+/]+={0,2})")
-LOGIN_TIMEOUT_SECONDS = 60
 CONSOLE_TAIL_LINES = 15
 
 
-def is_key(kind: str, encoded: str) -> bool:
-    """Whether ``encoded`` is a public key of that kind; a line of a console may be cut or mixed with another."""
-    try:
-        blob = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
-        return False
-    return blob[4 : 4 + len(kind)] == kind.encode() and blob[:4] == len(kind).to_bytes(4, "big") and len(blob) > 48
-
-
-def console_keys(console: str) -> list[str]:
-    """Host keys, ``<kind> <base64>``, from the last complete block in a console log; [] without one."""
-    blocks = KEYS.findall(console)
-    if not blocks:
-        return []
-    return sorted({f"{kind} {encoded}" for kind, encoded in KEY.findall(blocks[-1]) if is_key(kind, encoded)})
-
-
-def known_hosts_lines(name: str, server_id: str, keys: list[str]) -> list[str]:
-    """Lines of a known_hosts file. The server's id as comment says whose keys these are."""
-    return [f"{name} {key} {server_id}" for key in keys]
-
-
 def ssh_config(addresses: dict[str, str], directory: Path, user: str, key_file: str, proxy_jump: str) -> str:
-    """An ssh_config(5) with one alias for each server."""
-    blocks = ["# Written by the role nova_server."]
+    """An ssh_config(5) with one alias for each server; a host to go through is described in a file beside it."""
+    parts = ["# Written by the role nova_server."]
     if proxy_jump:
-        blocks.append(f'Include "{directory}/*.conf"')
-    for name, address in addresses.items():
-        lines = [
-            f"Host {name}",
-            f"  HostName {address}",
-            f"  HostKeyAlias {name}",
-            f"  User {user}",
-            f'  IdentityFile "{directory / key_file}"',
-            "  IdentitiesOnly yes",
-            f'  UserKnownHostsFile "{directory / "known_hosts"}"',
-            "  GlobalKnownHostsFile /dev/null",
-            "  StrictHostKeyChecking yes",
-            "  CheckHostIP no",
-            "  PasswordAuthentication no",
-            "  ConnectTimeout 10",
-            "  ServerAliveInterval 15",
-            "  ServerAliveCountMax 4",
-        ]
-        if proxy_jump:
-            lines.append(f"  ProxyJump {proxy_jump}")
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks) + "\n"
-
-
-def write(path: Path, text: str, check_mode: bool) -> bool:
-    """Write a file that only its owner reads, at once; says whether that changes it."""
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return False
-    if not check_mode:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        partial.touch(mode=0o600)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    return True
-
-
-def login(directory: Path, name: str) -> str | None:
-    """Log in once; None when it worked, else what ssh said."""
-    command = ["ssh", "-F", str(directory / "config"), "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", name, "true"]
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=LOGIN_TIMEOUT_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        return f"no answer within {LOGIN_TIMEOUT_SECONDS} s"
-    return None if done.returncode == 0 else done.stderr.strip() or f"ssh ended with {done.returncode}"
+        parts.append(f'Include "{directory}/*.conf"')
+    parts += [
+        host_block(name, address, user, directory / key_file, directory / "known_hosts", proxy_jump=proxy_jump)
+        for name, address in addresses.items()
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 class Access:
@@ -216,7 +143,8 @@ class Access:
             )
         except CloudError as error:
             raise CloudError(f"server '{name}': {error}. {self.console_tail(server_id)}") from error
-        return known_hosts_lines(name, server_id, keys)
+        lines: list[str] = known_hosts_lines(name, server_id, keys)
+        return lines
 
     def console_tail(self, server_id: str) -> str:
         """The end of a console log, for a message."""
@@ -233,7 +161,7 @@ class Access:
 
         def probe() -> bool | None:
             nonlocal said
-            said = login(self.directory, name) or ""
+            said = login(self.directory / "config", name) or ""
             if "Host key verification failed" in said:
                 raise CloudError(
                     f"whoever answers at the address of server '{name}' has another host key than the server showed on "
