@@ -15,8 +15,8 @@ ENVIRONMENTS = ("local", "dev", "prod")
 # Roles whose plays are empty in an environment, because nothing there carries what they make.
 ONLY = {
     "local": {"aws_emulator", "openstack_allinone"},
-    "dev": {"ec2_host", "devstack", "alarms"},
-    "prod": {"ec2_host", "devstack", "alarms"},
+    "dev": {"ec2_host", "devstack"},
+    "prod": {"ec2_host", "devstack"},
 }
 
 
