@@ -48,6 +48,35 @@ def with_table_id(describe: Callable[..., dict[str, Any]]) -> Callable[..., dict
     return describe_with_id
 
 
+def with_policy_kept(set_attributes: Callable[..., None]) -> Callable[..., None]:
+    """moto's change of a queue's attributes without the removal of a policy that the change says nothing about."""
+
+    def set_attributes_with_policy(self: Any, attributes: dict[str, Any], now: float | None = None) -> None:
+        policy = getattr(self, "policy", None)
+        set_attributes(self, {"Policy": policy, **attributes} if policy else attributes, now)
+
+    return set_attributes_with_policy
+
+
+def with_allowed_sources(attributes: property) -> property:
+    """moto's attributes of a queue with the ``RedriveAllowPolicy`` that was set."""
+
+    def attributes_with_sources(self: Any) -> dict[str, Any]:
+        found: dict[str, Any] = attributes.__get__(self)
+        allowed = getattr(self, "redrive_allow_policy", None)
+        return {**found, "RedriveAllowPolicy": allowed} if allowed else found
+
+    return property(attributes_with_sources)
+
+
+def describe_subscribers(self: Any) -> str:
+    """What moto lacks of AWS Budgets: who is told by a notification of a budget."""
+    budget = self.backend.budgets[self._get_param("AccountId")][self._get_param("BudgetName")]
+    asked = self._get_param("Notification")
+    told = [found.subscribers for found in budget.notifications if found.details == asked]
+    return json.dumps({"Subscribers": told[0] if told else []})
+
+
 def recording(application: Any, path: Path) -> Callable[[dict[str, Any], Any], Iterable[bytes]]:
     """The application, with every request appended to the file before it is answered."""
 
@@ -79,11 +108,16 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ["MOTO_AMIS_PATH"] = str(arguments.images)  # read when moto is imported
 
+    from moto.budgets.responses import BudgetsResponse
     from moto.dynamodb.models.table import Table
     from moto.ec2.responses.general import General
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from moto.sqs.models import Queue
     from werkzeug.serving import run_simple
 
+    setattr(BudgetsResponse, "describe_subscribers_for_notification", describe_subscribers)  # noqa: B010 it has none
+    setattr(Queue, "_set_attributes", with_policy_kept(Queue._set_attributes))  # noqa: B010 mypy knows the method
+    setattr(Queue, "attributes", with_allowed_sources(Queue.__dict__["attributes"]))  # noqa: B010 mypy knows it
     setattr(Table, "describe", with_table_id(Table.describe))  # noqa: B010 mypy knows the method
     if arguments.console:
         setattr(General, "get_console_output", console_from(arguments.console))  # noqa: B010 mypy knows the method

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -170,9 +171,11 @@ def main() -> int:
     parser.add_argument("--update", action="store_true", help="write the files instead of comparing")
     arguments = parser.parse_args()
     different = False
-    for environment in arguments.environments:
+    with ThreadPoolExecutor(len(ENVIRONMENTS)) as pool:
+        plans = dict(zip(arguments.environments, pool.map(record, arguments.environments), strict=True))
+    for environment, content in plans.items():
         path = PLANS / f"{environment}.json"
-        now = written(record(environment))
+        now = written(content)
         if arguments.update:
             path.write_text(now, encoding="utf-8")
             print(f"{path.relative_to(ROOT)} is written: review its diff")  # noqa: T201
