@@ -72,7 +72,7 @@ lint-code: dev
 	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests mypy --config-file ../pyproject.toml .); done
 	for script in roles/*/files/*.py roles/*/library/*.py; do MYPYPATH="$$(dirname "$$script")" mypy "$$script"; done
 	bin/lint-secrets
-	git ls-files | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck
+	git ls-files -- ':!*.j2' | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck
 
 unit: dev
 	@pytest -n 2
