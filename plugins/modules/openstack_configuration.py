@@ -140,11 +140,11 @@ def add_secrets(plan: Plan, directory: Path, names: Sequence[str]) -> dict[str, 
 
 
 def add_tree(plan: Plan, src: Path, dest: Path, values: Mapping[str, str]) -> None:
-    """Plan to make ``dest`` the rendered image of ``src``. Raises ConfigurationError."""
+    """Plan to make ``dest`` the rendered image of ``src``, without what Python compiled. Raises ConfigurationError."""
     if not src.is_dir():
         raise ConfigurationError(f"{src} is not a directory")
     wanted = set()
-    for source in sorted(path for path in src.rglob("*") if path.is_file()):
+    for source in sorted(path for path in src.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
         target = dest / source.relative_to(src)
         wanted.add(target)
         mode = 0o700 if source.stat().st_mode & stat.S_IXUSR else 0o600

@@ -168,10 +168,17 @@ def test_the_permission_is_needed(pipeline: Account, need: Need) -> None:
     policy = pipeline.policy(need.principal)
     refusal = f"not authorized to perform: {need.action} because"
     before = pipeline.log().count(refusal)
+
+    def refused() -> None:
+        eventually(lambda: pipeline.log().count(refusal) > before, WAIT_SECONDS, f"a refusal of {need.action}")
+
     pipeline.set_policy(need.principal, without(policy, need.permission))
     try:
+        if need.action == "sqs:ReceiveMessage":
+            # The poller asks all the time: a request that was admitted before may still bring this video's message.
+            refused()
         need.begin(pipeline, key)
-        eventually(lambda: pipeline.log().count(refusal) > before, WAIT_SECONDS, f"a refusal of {need.action}")
+        refused()
         assert not need.ended(pipeline, key)
     finally:
         pipeline.set_policy(need.principal, policy)

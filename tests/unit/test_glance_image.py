@@ -139,6 +139,8 @@ def test_content_key_follows_name_mode_and_content(tmp_path: Path) -> None:
     script.rename(script.with_name("other"))
     keys.append(glance_image_content_key(str(tmp_path)))
     assert len(set(keys)) == 4
+    (script.parent / "__pycache__").mkdir()
+    (script.parent / "__pycache__/other.pyc").write_bytes(b"compiled")
     assert glance_image_content_key(str(tmp_path)) == keys[-1]
     with pytest.raises(FileNotFoundError):
         glance_image_content_key(str(tmp_path / "nothing"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 from plugins.modules.local_resources_info import mounts_below, processes_below, routes_through
@@ -23,9 +24,14 @@ def test_mounts_of_a_neighbour_with_the_same_beginning_do_not_count() -> None:
 
 
 def test_a_process_in_the_directory_is_found(tmp_path: Path) -> None:
-    with subprocess.Popen(["sleep", "60"], cwd=tmp_path) as process:
+    # It says that it runs: until then the process may still bear no name.
+    program = "import sys; print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
-            assert processes_below(Path("/proc"), tmp_path) == [f"{process.pid} sleep"]
+            assert process.stdout is not None
+            process.stdout.readline()
+            assert processes_below(Path("/proc"), tmp_path) == [f"{process.pid} {Path(sys.executable).name}"]
         finally:
             process.kill()
     assert processes_below(Path("/proc"), tmp_path) == []

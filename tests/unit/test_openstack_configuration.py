@@ -47,6 +47,8 @@ def test_renders_and_a_second_time_changes_nothing(source: Path, tmp_path: Path)
     assert (dest / "etc/a.conf").read_text() == "address = 1.2.3.4\nkeep @{this} and $that\n"
     assert mode(dest / "etc/a.conf") == 0o600
     assert mode(dest / "run") == 0o700
+    (source / "__pycache__").mkdir()
+    (source / "__pycache__/run.pyc").write_bytes(b"\xa7")
     assert apply(source, dest, {"address": "1.2.3.4"}) == []
 
 
