@@ -67,7 +67,7 @@ lint-ansible: dev
 lint-code: dev
 	@ruff check .
 	ruff format --check .
-	mypy classroom_ops plugins tests bin/roles-readme bin/interrupted-up bin/vault-init
+	mypy conftest.py classroom_ops plugins tests bin/roles-readme bin/interrupted-up bin/vault-init
 	(cd benchmarks; MYPYPATH=.:../lambda_src:../tests/media mypy --config-file ../pyproject.toml .)
 	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests mypy --config-file ../pyproject.toml .); done
 	for script in roles/*/files/*.py roles/*/library/*.py; do MYPYPATH="$$(dirname "$$script")" mypy "$$script"; done
@@ -75,7 +75,7 @@ lint-code: dev
 	git ls-files -- ':!*.j2' | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck
 
 unit: dev
-	@pytest -n 2
+	@pytest -n 3
 
 check: dev ## lint, repository rules and unit tests: under three minutes
 	@$(MAKE) -j 2 --output-sync=target lint-ansible lint-code unit
