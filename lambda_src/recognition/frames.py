@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +14,15 @@ from types import TracebackType
 import cv2
 import numpy as np
 
+from recognition import mp4
 from recognition.engine import Image
 
 _MAX_PIXELS = 7680 * 4320  # above it a small file asks for gigabytes
 _MAX_SECONDS = 1_000_000  # a time beyond it is a damaged file's
 _PATIENCE_SECONDS = 5.0
 _TOP_LEVEL_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp", b"sidx", b"pnot", b"uuid"}
+_SEEK_BACK = 16  # OpenCV seeks to a key frame at least so many frames before the one that is wanted, and decodes on
+_NEARBY = 1 / 8  # part of the clip by which another frame than the wanted one may be away from it
 _PARAMETERS = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
 
 
@@ -55,6 +59,7 @@ class Video:
         self._rate = rate if 0 < rate < 1000 else 25.0
         self._count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self.duration_seconds = self._count / self._rate
+        self._key_frames = sorted({0, *mp4.key_frames(path)})
 
     def __enter__(self) -> Video:
         return self
@@ -67,6 +72,7 @@ class Video:
     def frames(self, limit: int) -> Iterator[Frame]:
         """Yields up to `limit` frames: the first, the middle one, then those halfway between what was shown.
 
+        A frame nearby takes the place of one that lies far behind the last key frame: all between them is decoded.
         Raises UnreadableError when not even the first decodes. Later frames that do not decode are passed over.
         """
         first = self._read(0, 0)
@@ -79,7 +85,9 @@ class Video:
                 yield frame
                 shown += 1
             return
-        for index in _halving(self._count, limit):
+        for index in dict.fromkeys(
+            _cheaper(index, self._key_frames, self._count) for index in _halving(self._count, limit)
+        ):
             frame = self._read(shown, index)
             if frame is not None:
                 yield frame
@@ -199,31 +207,34 @@ def _halving(count: int, limit: int) -> list[int]:
     return chosen[: limit - 1]
 
 
+def _cheaper(index: int, key_frames: Sequence[int], count: int) -> int:
+    """Returns the frame near `index` before which the fewest have to be decoded; `key_frames` begin with 0."""
+
+    def decoded(number: int) -> int:
+        return number - key_frames[bisect_right(key_frames, max(0, number - _SEEK_BACK)) - 1]
+
+    # One more than that: the time that it is seeked to is rounded.
+    behind_key_frames = (number + _SEEK_BACK + 1 for number in key_frames)
+    near = [number for number in behind_key_frames if number < count and abs(number - index) <= count * _NEARBY]
+    return min([index, *near], key=lambda number: (decoded(number), abs(number - index)))
+
+
 def _diagnose(path: Path) -> str:
     """Returns why a file could not be decoded, from its outermost boxes."""
     size = path.stat().st_size
-    boxes: dict[bytes, tuple[int, int]] = {}
-    position = 0
+    found: dict[bytes, mp4.Box] = {}
+    end = 0
     with path.open("rb") as file:
-        while position + 8 <= size and len(boxes) < 64:
-            file.seek(position)
-            header = file.read(16)
-            length, kind = int.from_bytes(header[:4], "big"), header[4:8]
-            if not boxes and kind not in _TOP_LEVEL_BOXES:
+        for box in mp4.boxes(file, 0, size):
+            if not found and box.kind not in _TOP_LEVEL_BOXES:
                 return "the file is not an MP4 video"
-            if length == 1 and len(header) == 16:
-                length = int.from_bytes(header[8:16], "big")
-            elif length == 0:
-                length = size - position
-            boxes.setdefault(kind, (position, length))
-            if length < 8:
-                break
-            position += length
-        if b"moov" not in boxes or position > size:
+            found.setdefault(box.kind, box)
+            end = box.end
+        if b"moov" not in found or end > size:
             return "the file ends before its index: it is truncated"
-        start, length = boxes[b"moov"]
-        file.seek(start)
-        index = file.read(min(length, 16 * 1024 * 1024))
+        index_box = found[b"moov"]
+        file.seek(index_box.start)
+        index = file.read(min(index_box.end - index_box.start, 16 * 1024 * 1024))
     if b"vide" not in index:
         return "the file holds sound but no picture" if b"soun" in index else "the file holds no picture"
     return "no frame of the file can be decoded: it is damaged or in a format that is not supported"

@@ -21,7 +21,7 @@ from recognition.matching import Decision, Gallery, Person, Sighting, decide_all
 _FRAMES_WITHOUT_FACES = 4  # so many fine looks without a face are enough to say that there is none
 _STRANGER_DISTANCE = 0.6  # farther than this from everybody, a few sightings settle that it is nobody
 _STRANGER_SIGHTINGS = 2
-_SECONDS_PER_LOOK = 5.0  # a longer clip is looked at in more places before it is settled
+_SECONDS_PER_LOOK = 10.0  # a longer clip is looked at in more places before it is settled
 _FACES_AT_ONCE = 8  # encoded between two looks at the clock
 _PICTURE_WIDTH = 1280  # pixels of the frame that is shown to the teacher
 
