@@ -17,7 +17,7 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench test roles-readme vault-init plan plan-update prerequisites
+.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz test roles-readme vault-init plan plan-update prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,11 +80,14 @@ unit: dev
 check: dev ## lint, repository rules and unit tests: under three minutes
 	@$(MAKE) -j 2 --output-sync=target lint-ansible lint-code unit
 
-evaluate: dev ## show how right the answers are; fails when a stranger is named (docs/evaluation.json, a plot)
-	@python -W ignore benchmarks/evaluate.py
+evaluate: dev ## [OUTPUT=docs]: show how right the answers are; fails when a stranger is named (docs/evaluation.json, a plot)
+	@python -W ignore benchmarks/evaluate.py $(if $(OUTPUT),--output '$(OUTPUT)')
 
 bench: dev ## [ROUNDS=5] time the function against the usual way, on the same clips (docs/bench.json, a plot)
 	@python -W ignore benchmarks/bench.py --rounds $(or $(ROUNDS),5) --image "$$(python roles/lambda_image/files/build_image.py tag --project .)"
+
+fuzz: dev ## [COUNT=500] [SEED=1]: answer damaged clips and photos; fails when one is too much for the function
+	@python -W ignore benchmarks/fuzz.py --count $(or $(COUNT),500) --seed $(or $(SEED),1)
 
 test: ## everything: check, each role's scenario, and the whole system up, tested, broken, mended and down
 	@bin/test

@@ -42,7 +42,7 @@ from matplotlib import pyplot as plt
 
 CONFIG = Config("table", "bucket", "queue", "gallery")
 SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080), "4K": (3840, 2160)}
-SECONDS = 5
+SECONDS = 10
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 _TOLERANCE = 0.6  # face_recognition's own
 
@@ -98,10 +98,8 @@ def compare_clips(rounds: int, directory: Path) -> list[dict[str, Any]]:
     rows = []
     for label, size, look, expected in clips:
         width = min(round(size[1] * 0.45), 600)
-        seconds = 2 if size[1] > 2000 else SECONDS
-        path = people.write(
-            directory / "clip.mp4", [people.shown(look, Condition("", width))], size, frames=25 * seconds
-        )
+        head = people.shown(look, Condition("", width))
+        path = people.write(directory / "clip.mp4", [head], size, frames=people.RATE * SECONDS)
         clock: dict[str, list[float]] = {"all": [], "first": [], "ours": []}
         processor: dict[str, list[float]] = {"all": [], "first": [], "ours": []}
         answers: dict[str, set[str]] = {}
