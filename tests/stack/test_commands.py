@@ -70,3 +70,25 @@ def test_logs_hold_every_part_and_no_secret(stack: Stack, tmp_path: Path, tell: 
             assert not [secret for secret in secrets if secret in text], member.name
             assert "PRIVATE KEY" not in text
     tell(f"logs {(tmp_path / 'logs.tar.gz').stat().st_size / 1e6:.1f} MB")
+
+
+def test_the_dynamic_inventory_finds_the_vm(stack: Stack) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "inventory", "-i", "inventory/dynamic/local.openstack.yml", "--list"],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    inventory = json.loads(done.stdout)
+    assert inventory["smart_classroom_local"]["hosts"] == list(stack.endpoints.pollers)
+    address = inventory["_meta"]["hostvars"][stack.vm]["ansible_host"]
+    settings = subprocess.run(
+        ["ssh", "-G", "-F", str(stack.endpoints.ssh_config), stack.vm],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert f"hostname {address}" in settings.stdout.splitlines()
