@@ -38,12 +38,18 @@ _NOBODY = "(unknown)"
 
 @dataclass(frozen=True)
 class Case:
-    """A clip: who is shown how."""
+    """A clip: who is shown how; `behind` is how all but the first are shown, if not like the first."""
 
     name: str
     looks: tuple[Look, ...]
     condition: Condition
     turned: bool = False
+    behind: Condition | None = None
+
+    def heads(self) -> list[people.Image]:
+        """Returns everybody as they are shown."""
+        conditions = [self.condition] + (len(self.looks) - 1) * [self.behind or self.condition]
+        return [people.shown(look, condition) for look, condition in zip(self.looks, conditions, strict=False)]
 
 
 def cases() -> Iterator[Case]:
@@ -57,6 +63,9 @@ def cases() -> Iterator[Case]:
             yield Case(f"two, {condition.name}", (LOOKS[one], LOOKS[other]), condition)
     yield Case("crowded", (LOOKS[0], LOOKS[2], LOOKS[3], LOOKS[5]), Condition("crowded", 120))
     yield Case("crowded", (LOOKS[3], LOOKS[1], LOOKS[4], LOOKS[2]), Condition("crowded", 100))
+    for one, other in ((0, 2), (2, 1), (3, 0), (1, 4)):
+        near, far = Condition("near and far", 300), Condition("near and far", 90)
+        yield Case("one near, one far", (LOOKS[one], LOOKS[other]), near, behind=far)
     yield Case("no face", (), plain)
     for look in LOOKS[:4]:
         yield Case("turned telephone", (look,), plain, turned=True)
@@ -109,8 +118,7 @@ def clips(galleries: dict[tuple[str, ...], Gallery], directory: Path) -> dict[st
     mistakes: list[str] = []
     statuses: Counter[str] = Counter()
     for number, case in enumerate(cases()):
-        heads = [people.shown(look, case.condition) for look in case.looks]
-        path = people.write(directory / f"{number}.mp4", heads, turned=case.turned)
+        path = people.write(directory / f"{number}.mp4", case.heads(), turned=case.turned)
         for names, gallery in galleries.items():
             # A blend of somebody enrolled is neither that person nor a stranger; the galleries of one are for blends.
             blends = [look for look in case.looks if look.morphed]

@@ -36,12 +36,20 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Box:
-    """A face in pixels of the full frame."""
+    """A face, or another part, in pixels of the full frame."""
 
     left: int
     top: int
     right: int
     bottom: int
+
+    def overlaps(self, other: Box) -> bool:
+        """Tells whether the middle of one of the two lies in the other."""
+        return self._holds_middle(other) or other._holds_middle(self)
+
+    def _holds_middle(self, other: Box) -> bool:
+        across, down = (other.left + other.right) / 2, (other.top + other.bottom) / 2
+        return self.left <= across <= self.right and self.top <= down <= self.bottom
 
 
 @dataclass(frozen=True)
@@ -92,26 +100,29 @@ def load() -> _Models:
         return _load()
 
 
-def find_faces(frame: Image, *, fine: bool = False) -> list[Box]:
-    """Finds faces on a scaled copy of the frame, best first.
+def find_faces(frame: Image, *, fine: bool = False, within: Box | None = None) -> list[Box]:
+    """Finds faces on a scaled copy of the frame, or of a part of it, best first.
 
-    They have to be an eighth of its width or more; a sixteenth with `fine`, which takes four times as long.
+    They have to be an eighth of the frame's longer side or more. With `fine` a sixteenth is enough, and it takes four
+    times as long.
     """
-    height, width = frame.shape[:2]
-    scale = (_FINE_DETECTION_WIDTH if fine else _DETECTION_WIDTH) / max(width, height)
+    area = within or Box(0, 0, frame.shape[1], frame.shape[0])
+    part = frame[area.top : area.bottom, area.left : area.right]
+    height, width = part.shape[:2]
+    scale = (_FINE_DETECTION_WIDTH if fine else _DETECTION_WIDTH) / max(frame.shape[:2])
     if not fine:
         scale = min(scale, 1.0)
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = frame if scale == 1.0 else cv2.resize(frame, size, interpolation=interpolation)
+    small = part if scale == 1.0 else cv2.resize(part, size, interpolation=interpolation)
     gray = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
     boxes, _scores, _detectors = load().detector.run(gray, 0, _SCORE_THRESHOLD)
     found = [
         Box(
-            left=max(0, round(box.left() / scale)),
-            top=max(0, round(box.top() / scale)),
-            right=min(width, round(box.right() / scale)),
-            bottom=min(height, round(box.bottom() / scale)),
+            left=area.left + max(0, round(box.left() / scale)),
+            top=area.top + max(0, round(box.top() / scale)),
+            right=area.left + min(width, round(box.right() / scale)),
+            bottom=area.top + min(height, round(box.bottom() / scale)),
         )
         for box in boxes
     ]
