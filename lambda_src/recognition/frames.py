@@ -23,6 +23,7 @@ _PATIENCE_SECONDS = 5.0
 _TOP_LEVEL_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp", b"sidx", b"pnot", b"uuid"}
 _SEEK_BACK = 16  # OpenCV seeks to a key frame at least so many frames before the one that is wanted, and decodes on
 _NEARBY = 1 / 8  # part of the clip by which another frame than the wanted one may be away from it
+_WORTH = 2 / 3  # part of the decoding that is left when it is taken for cheaper
 _PARAMETERS = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
 
 
@@ -216,7 +217,8 @@ def _cheaper(index: int, key_frames: Sequence[int], count: int) -> int:
     # One more than that: the time that it is seeked to is rounded.
     behind_key_frames = (number + _SEEK_BACK + 1 for number in key_frames)
     near = [number for number in behind_key_frames if number < count and abs(number - index) <= count * _NEARBY]
-    return min([index, *near], key=lambda number: (decoded(number), abs(number - index)))
+    best = min(near, key=lambda number: (decoded(number), abs(number - index)), default=index)
+    return best if decoded(best) <= decoded(index) * _WORTH else index
 
 
 def _diagnose(path: Path) -> str:
