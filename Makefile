@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 ENVIRONMENT ?= local
 PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED = 1
+# As in the function's image: threads that wait for one another spin, and whatever else runs then makes them ten times slower.
+export OPENBLAS_NUM_THREADS = 1
 # Ansible compiled anew in each of its processes would cost half a second each time.
 unexport PYTHONDONTWRITEBYTECODE
 PLAYBOOK = ansible-playbook -i inventory/$(ENVIRONMENT)
