@@ -83,7 +83,8 @@ def test_the_dynamic_inventory_finds_the_vm(stack: Stack) -> None:
     )
     inventory = json.loads(done.stdout)
     assert inventory["smart_classroom_local"]["hosts"] == list(stack.endpoints.pollers)
-    address = inventory["_meta"]["hostvars"][stack.vm]["ansible_host"]
+    # Ansible marks so what comes from outside.
+    address = inventory["_meta"]["hostvars"][stack.vm]["ansible_host"]["__ansible_unsafe"]
     settings = subprocess.run(
         ["ssh", "-G", "-F", str(stack.endpoints.ssh_config), stack.vm],
         capture_output=True,

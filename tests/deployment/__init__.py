@@ -1,0 +1,1 @@
+"""A whole deployment into an emulated account."""
