@@ -19,7 +19,7 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz test roles-readme vault-init plan plan-update prerequisites
+.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz test roles-readme vault-init plan plan-update deployment prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +105,9 @@ plan: dev ## compare what dev and prod would ask of AWS with the reviewed files 
 
 plan-update: dev ## write those files anew, for review in their diff
 	@python -m tests.plan.record --update
+
+deployment: dev ## GIT_BASE=git://ADDRESS: deploy dev with a real DevStack into an emulated account, use it and remove it
+	@python -m tests.deployment.run --git-base '$(GIT_BASE)'
 
 roles-readme: setup ## write each role's README.md from its argument spec
 	@python bin/roles-readme
