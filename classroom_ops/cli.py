@@ -13,6 +13,7 @@ from types import FrameType
 
 from classroom_ops import environment, logs, status, upload, verify, workload
 from classroom_ops.aws import Aws
+from classroom_ops.commands import one_connection
 from classroom_ops.console import out, say, size, wants_colour
 from classroom_ops.environment import Endpoints
 from classroom_ops.errors import OpsError
@@ -73,16 +74,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _upload(endpoints: Endpoints, options: argparse.Namespace) -> int:
-    text = upload.run(Aws(endpoints), options.video, options.key, options.timeout)
+    with one_connection(endpoints) as connected:
+        text = upload.run(Aws(connected), options.video, options.key, options.timeout)
     sys.stdout.write(text)
     sys.stdout.flush()
     return 0
 
 
 def _workload(endpoints: Endpoints, options: argparse.Namespace) -> int:
-    return workload.run(
-        Aws(endpoints), options.media, options.count, options.seed, options.rate, options.timeout, keep=options.keep
-    )
+    media, count, seed, rate, timeout = options.media, options.count, options.seed, options.rate, options.timeout
+    with one_connection(endpoints) as connected:
+        return workload.run(Aws(connected), media, count, seed, rate, timeout, keep=options.keep)
 
 
 def _status(endpoints: Endpoints, options: argparse.Namespace) -> int:
@@ -96,8 +98,9 @@ def _status(endpoints: Endpoints, options: argparse.Namespace) -> int:
 
 
 def _verify(endpoints: Endpoints, options: argparse.Namespace) -> int:
-    for line in verify.run(Aws(endpoints), options.media):
-        out(line)
+    with one_connection(endpoints) as connected:
+        for line in verify.run(Aws(connected), options.media):
+            out(line)
     return 0
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from classroom_ops.environment import Endpoints
 from classroom_ops.errors import CommandError
@@ -65,3 +68,23 @@ def ssh(endpoints: Endpoints, host: str, argv: Sequence[str], timeout: float, ok
         said = (output.stderr.strip() or output.stdout.strip() or "it said nothing").splitlines()[-1]
         raise CommandError(f"{argv[0]} on {host} ended with code {output.code}: {said}")
     return output
+
+
+@contextmanager
+def one_connection(endpoints: Endpoints) -> Iterator[Endpoints]:
+    """The environment with one SSH connection to each VM for all commands of the block.
+
+    A handshake takes seconds on an emulated VM. A VM that is gone is noticed after 15 s.
+    """
+    with tempfile.TemporaryDirectory(prefix="ssh-") as directory:  # a socket's path may not be long
+        config = Path(directory) / "config"
+        config.write_text(
+            f"Host *\n  ControlMaster auto\n  ControlPath {directory}/%C\n  ControlPersist 120\n"
+            f'  ServerAliveInterval 5\n  ServerAliveCountMax 3\nInclude "{endpoints.ssh_config}"\n',
+            encoding="utf-8",
+        )
+        try:
+            yield replace(endpoints, ssh_config=config)
+        finally:
+            for host in endpoints.pollers:
+                run(["ssh", "-F", str(config), "-O", "exit", host], 20, ok=range(256))

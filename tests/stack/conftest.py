@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from classroom_ops import environment, status
 from classroom_ops.aws import AwsFailure
-from classroom_ops.commands import run
+from classroom_ops.commands import one_connection
 from classroom_ops.environment import Endpoints
 from classroom_ops.errors import OpsError
 from tests.stack.running_stack import Stack
@@ -22,17 +19,9 @@ QUIET_SECONDS = 120
 
 @pytest.fixture(scope="session")
 def endpoints() -> Iterator[Endpoints]:
-    """The local environment, with one SSH connection for all tests: a handshake takes seconds on an emulated VM."""
-    known = environment.load("local")
-    with tempfile.TemporaryDirectory(prefix="ssh-") as directory:  # a socket's path may not be long
-        config = Path(directory) / "config"
-        config.write_text(
-            f"Host *\n  ControlMaster auto\n  ControlPath {directory}/%C\n  ControlPersist 120\n"
-            f"  ServerAliveInterval 5\n  ServerAliveCountMax 3\nInclude {known.ssh_config}\n"
-        )
-        yield replace(known, ssh_config=config)
-        for host in known.pollers:
-            run(["ssh", "-F", str(config), "-O", "exit", host], 20, ok=range(256))
+    """The local environment, with one SSH connection for all tests."""
+    with one_connection(environment.load("local")) as connected:
+        yield connected
 
 
 @pytest.fixture(scope="session")
