@@ -57,7 +57,9 @@ def devstack_ssh_config(connection: Mapping[str, Any], alias: str) -> str:
     Raises:
         ValueError: there is another argument.
     """
-    lines = [f"Host {alias}", f"  HostName {connection['host']}"]
+    lines = [f"Host {alias}"]
+    if connection["host"] != alias:  # else the file that is included says where it is
+        lines.append(f"  HostName {connection['host']}")
     words = iter(shlex.split(connection.get("arguments") or ""))
     for word in words:
         flag, rest = word[:2], word[2:]

@@ -16,9 +16,9 @@ import json
 import os
 import re
 import secrets
+import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +33,7 @@ from tests.plan.record import free_port, server
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 STATE = ROOT / ".state/dev"
+WORK = ROOT / ".cache/deployment"
 LOGS = ROOT / ".cache/test-logs/deployment"
 HOST, HOST_ADDRESS, GATEWAY = "smart-classroom-account-host", "172.31.9.10", "172.31.9.1"
 ENDPOINT, INTERNAL_ENDPOINT = "http://127.0.0.1:4567", "http://172.31.9.20:4567"
@@ -137,8 +138,11 @@ class Deployment:
 
 
 @contextmanager
-def account(directory: Path) -> Iterator[str]:
-    """The emulated account, with the instance's host key on its console; yields where EC2 and Budgets answer."""
+def account(directory: Path, *, keep: bool) -> Iterator[str]:
+    """The emulated account, with the instance's host key on its console; yields where EC2 and Budgets answer.
+
+    With ``keep`` it stays after a failure.
+    """
     arguments = ["-i", str(HERE / "hosts.yml"), "-e", f"deployment_directory={directory}"]
 
     def play(name: str) -> None:
@@ -148,6 +152,10 @@ def account(directory: Path) -> Iterator[str]:
                 argv, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, check=False, timeout=900
             ).returncode:
                 raise DeploymentError(f"{name} failed: {LOGS / name}.log says why")
+
+    def remove() -> None:
+        play("remove_account")
+        shutil.rmtree(directory)
 
     port, console = free_port(), directory / "console"
     images = ROOT / "tests/emulated_account/images.json"
@@ -159,8 +167,14 @@ def account(directory: Path) -> Iterator[str]:
         )
         with server("account_server.py", port, f"--images={images}", f"--console={console}"):
             yield f"http://127.0.0.1:{port}"
-    finally:
-        play("remove_account")
+    except DeploymentError:
+        if not keep:
+            remove()
+        raise
+    except BaseException:
+        remove()
+        raise
+    remove()
 
 
 def values(git_base: str) -> dict[str, Any]:
@@ -246,29 +260,27 @@ def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--git-base", required=True, help="git server with DevStack's repositories")
+    parser.add_argument("--keep", action="store_true", help="after a failure leave everything; the next run goes on")
     options = parser.parse_args()
-    if STATE.exists():
-        raise SystemExit(
-            f"{STATE} is there: an environment dev is in use. Remove it with playbooks/teardown.yml first."
-        )
+    if STATE.exists() and not WORK.exists():
+        raise SystemExit(f"{STATE} is there: an environment dev is in use. Remove it first: playbooks/teardown.yml")
     LOGS.mkdir(parents=True, exist_ok=True)
-    wanted = values(options.git_base)
+    WORK.mkdir(mode=0o700, exist_ok=True)
+    variables = WORK / "values.json"
+    if not variables.exists():
+        variables.touch(mode=0o600)
+        variables.write_text(json.dumps(values(options.git_base)), encoding="utf-8")
+    wanted = json.loads(variables.read_text(encoding="utf-8"))
     try:
-        with tempfile.TemporaryDirectory() as name, Watch() as watch:
-            directory = Path(name)
-            variables = directory / "values.json"
-            variables.touch(mode=0o600)
-            variables.write_text(json.dumps(wanted), encoding="utf-8")
+        with Watch() as watch:
             watch.canaries |= {value for value in wanted.values() if str(value).startswith("canary")}
             watch.canaries.add(CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
-            with account(directory) as endpoint_of_ec2:
-                before = left(endpoint_of_ec2)
-                deploy_and_remove(Deployment(variables, endpoint_of_ec2), directory)
-                remains = {what: sorted(set(now) - set(before[what])) for what, now in left(endpoint_of_ec2).items()}
-                remains = {what: names for what, names in remains.items() if names}
+            with account(WORK, keep=options.keep) as endpoint_of_ec2:
+                deploy_and_remove(Deployment(variables, endpoint_of_ec2), WORK)
+                remains = {what: names for what, names in left(endpoint_of_ec2).items() if names}
                 if remains:
                     raise DeploymentError(f"the teardown left in the account: {json.dumps(remains)}")
-            print(f"the account is empty again: asked for {', '.join(before)}")  # noqa: T201
+                print("the account is empty again, whatever its things were tagged with")  # noqa: T201
             if watch.seen:
                 raise DeploymentError(f"secrets stood on the command lines of: {', '.join(sorted(watch.seen))}")
             found = [log.name for log in LOGS.glob("*.log") if any(word in log.read_text() for word in watch.canaries)]
@@ -288,7 +300,7 @@ def deploy_and_remove(deployment: Deployment, directory: Path) -> None:
         DeploymentError: one went wrong.
     """
     # The container knows one key. The instance would learn the operator's from EC2.
-    (STATE / "ssh").mkdir(parents=True, mode=0o700)
+    (STATE / "ssh").mkdir(parents=True, mode=0o700, exist_ok=True)
     for suffix in ("", ".pub"):
         target = STATE / f"ssh/host_ed25519{suffix}"
         target.touch(mode=0o600)
