@@ -439,6 +439,17 @@ def test_ssh_itself_reads_the_same_way_from_the_file(tmp_path: Path) -> None:
         devstack_ssh_config({**connection, "arguments": "-J other"}, "cloud")
 
 
+def test_a_host_that_only_its_own_configuration_knows_is_found_through_it(tmp_path: Path) -> None:
+    """An instance on EC2: the role ec2_host has written where it is."""
+    host = tmp_path / "host.conf"
+    host.write_text("Host devstack-1\n  HostName 192.0.2.10\n  User admin\n")
+    connection = {"host": "devstack-1", "user": "", "port": "", "key": "", "arguments": f"-F {host}"}
+    file = tmp_path / "devstack.conf"
+    file.write_text(devstack_ssh_config(connection, "devstack-1"))
+    read = subprocess.run(["ssh", "-F", file, "-G", "devstack-1"], capture_output=True, text=True, check=True).stdout
+    assert {"hostname 192.0.2.10", "user admin"} <= set(read.splitlines())
+
+
 def test_addresses_to_give_away_lie_in_the_floating_network() -> None:
     assert devstack_floating("172.24.4.0/24") == {
         "gateway": "172.24.4.1",
