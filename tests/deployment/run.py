@@ -156,6 +156,7 @@ def account(directory: Path, *, keep: bool) -> Iterator[str]:
     def remove() -> None:
         play("remove_account")
         shutil.rmtree(directory)
+        shutil.rmtree(STATE, ignore_errors=True)  # what a failed run left; it describes what is gone
 
     port, console = free_port(), directory / "console"
     images = ROOT / "tests/emulated_account/images.json"
@@ -167,12 +168,9 @@ def account(directory: Path, *, keep: bool) -> Iterator[str]:
         )
         with server("account_server.py", port, f"--images={images}", f"--console={console}"):
             yield f"http://127.0.0.1:{port}"
-    except DeploymentError:
-        if not keep:
+    except BaseException as error:
+        if not (keep and isinstance(error, DeploymentError)):
             remove()
-        raise
-    except BaseException:
-        remove()
         raise
     remove()
 
