@@ -14,6 +14,16 @@ CLOUD_ARGUMENTS: dict[str, dict[str, Any]] = {
     "cloud": {"type": "str", "required": True},
 }
 
+# What brings a server from a settled state back to ACTIVE, as methods of the SDK's compute proxy.
+REVIVAL = {
+    "SHUTOFF": "start_server",
+    "PAUSED": "unpause_server",
+    "SUSPENDED": "resume_server",
+    "SHELVED": "unshelve_server",
+    "SHELVED_OFFLOADED": "unshelve_server",
+    "RESCUE": "unrescue_server",
+}
+
 
 class CloudError(Exception):
     """The cloud cannot be reached, or something in it is not what it should be. The text is for the operator."""

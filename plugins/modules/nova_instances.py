@@ -96,19 +96,24 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 try:
-    from ansible.module_utils.nova_cloud import CLOUD_ARGUMENTS, CloudError, cloud_errors, connect, wait_for
+    from ansible.module_utils.nova_cloud import (
+        CLOUD_ARGUMENTS,
+        REVIVAL,
+        CloudError,
+        cloud_errors,
+        connect,
+        wait_for,
+    )
 except ImportError:  # outside Ansible, as in the unit tests
-    from plugins.module_utils.nova_cloud import CLOUD_ARGUMENTS, CloudError, cloud_errors, connect, wait_for
+    from plugins.module_utils.nova_cloud import (
+        CLOUD_ARGUMENTS,
+        REVIVAL,
+        CloudError,
+        cloud_errors,
+        connect,
+        wait_for,
+    )
 
-# What brings a server from a settled state back to ACTIVE, as methods of the SDK's compute proxy.
-REVIVAL = {
-    "SHUTOFF": "start_server",
-    "PAUSED": "unpause_server",
-    "SUSPENDED": "resume_server",
-    "SHELVED": "unshelve_server",
-    "SHELVED_OFFLOADED": "unshelve_server",
-    "RESCUE": "unrescue_server",
-}
 ATTEMPTS = 2
 
 

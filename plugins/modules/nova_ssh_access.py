@@ -60,6 +60,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+changes:
+  description: Which servers turned out to be off and were started.
+  type: list
+  returned: always
 addresses:
   description: Floating IP of each server, by name.
   type: dict
@@ -77,10 +81,24 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 try:
-    from ansible.module_utils.nova_cloud import CLOUD_ARGUMENTS, CloudError, cloud_errors, connect, wait_for
+    from ansible.module_utils.nova_cloud import (
+        CLOUD_ARGUMENTS,
+        REVIVAL,
+        CloudError,
+        cloud_errors,
+        connect,
+        wait_for,
+    )
     from ansible.module_utils.ssh_access import console_keys, host_block, known_hosts_lines, login, write
 except ImportError:  # outside Ansible, as in the unit tests
-    from plugins.module_utils.nova_cloud import CLOUD_ARGUMENTS, CloudError, cloud_errors, connect, wait_for
+    from plugins.module_utils.nova_cloud import (
+        CLOUD_ARGUMENTS,
+        REVIVAL,
+        CloudError,
+        cloud_errors,
+        connect,
+        wait_for,
+    )
     from plugins.module_utils.ssh_access import console_keys, host_block, known_hosts_lines, login, write
 
 CONSOLE_TAIL_LINES = 15
@@ -107,6 +125,7 @@ class Access:
         self.wanted = parameters
         self.directory = Path(parameters["directory"]).resolve()
         self.known_hosts = self.directory / "known_hosts"
+        self.changes: list[str] = []
 
     def servers(self) -> dict[str, tuple[str, str]]:
         """Id and floating IP of each server by name; servers that are not there are missing from it."""
@@ -128,19 +147,38 @@ class Access:
         answer = self.compute.get_server_console_output(server_id)
         return str(answer.get("output") or "").replace("\r", "")
 
+    def keep_running(self, name: str, server_id: str) -> None:
+        """Start a server that is off.
+
+        After a restart of its host, Nova shows a server as ACTIVE until it has compared its records with the
+        hypervisor, so it may turn out to be off only while somebody waits for it.
+
+        Raises:
+            CloudError: the server failed.
+        """
+        server = self.compute.get_server(server_id)
+        if server.status == "ERROR":
+            fault = server.fault or {}
+            raise CloudError(f"server '{name}' is in state ERROR: {fault.get('message') or 'no reason given'}")
+        if server.status in REVIVAL and not server.task_state:
+            self.changes.append(f"server {name} was {server.status} and is started")
+            getattr(self.compute, REVIVAL[server.status])(server)
+
     def keys(self, name: str, server_id: str) -> list[str]:
         """Lines of known_hosts for a server, from its console.
 
         Raises:
             CloudError: the guest has not shown its keys in time.
         """
+
+        def probe() -> list[str] | None:
+            found: list[str] = console_keys(self.console(server_id))
+            if not found:
+                self.keep_running(name, server_id)
+            return found or None
+
         try:
-            keys = wait_for(
-                "the guest's host keys on the console",
-                lambda: console_keys(self.console(server_id)) or None,
-                self.wanted["timeout_seconds"],
-                1.0,
-            )
+            keys = wait_for("the guest's host keys on the console", probe, self.wanted["timeout_seconds"], 1.0)
         except CloudError as error:
             raise CloudError(f"server '{name}': {error}. {self.console_tail(server_id)}") from error
         lines: list[str] = known_hosts_lines(name, server_id, keys)
@@ -168,6 +206,8 @@ class Access:
                     f"its console: {said}. Find out who that is before you go on; the keys of a server that was "
                     f"rebuilt by hand are read again after: rm {self.known_hosts}"
                 )
+            if said:
+                self.keep_running(name, server_id)
             return None if said else True
 
         try:
@@ -201,7 +241,12 @@ class Access:
             changed |= write(self.known_hosts, "\n".join(lines) + "\n", check_mode)
             self.wait_for_login(name, server_id)
             seconds[name] = round(time.monotonic() - begin, 1)
-        return {"changed": changed, "addresses": addresses, "seconds": seconds}
+        return {
+            "changed": changed or bool(self.changes),
+            "changes": self.changes,
+            "addresses": addresses,
+            "seconds": seconds,
+        }
 
 
 def main() -> None:

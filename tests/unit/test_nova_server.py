@@ -255,9 +255,11 @@ def test_teardown_takes_what_is_ours_and_nothing_else() -> None:
 class AccessCloud:
     """One server with a floating IP and a console."""
 
-    def __init__(self, server_id: str, console: str) -> None:
+    def __init__(self, server_id: str, console: str, statuses: tuple[str, ...] = ("ACTIVE",)) -> None:
         self.server_id, self.log = server_id, console
         self.compute = self.network = self
+        self.statuses = list(statuses)
+        self.started = 0
 
     def servers(self, details: bool) -> list[SimpleNamespace]:
         return [SimpleNamespace(name="a", id=self.server_id)]
@@ -267,6 +269,15 @@ class AccessCloud:
 
     def ips(self) -> list[SimpleNamespace]:
         return [SimpleNamespace(port_id="port", floating_ip_address="192.0.2.10")]
+
+    def get_server(self, server_id: str) -> SimpleNamespace:
+        """Shows one state after the other and stays with the last."""
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        return server("a", status, server_id)
+
+    def start_server(self, item: SimpleNamespace) -> None:
+        self.started += 1
+        self.statuses = ["ACTIVE"]
 
     def get_server_console_output(self, server_id: str) -> dict[str, str]:
         return {"output": self.log}
@@ -319,6 +330,24 @@ def test_another_host_key_stops_at_once(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(nova_ssh_access, "login", lambda _directory, _name: "Host key verification failed.")
     with pytest.raises(CloudError, match="has another host key"):
         access(AccessCloud("id-1", block(KEY)), tmp_path, timeout_seconds=600).establish(False)
+
+
+def test_a_server_that_turns_out_to_be_off_while_it_is_awaited_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = AccessCloud("id-1", block(KEY), ("ACTIVE", "SHUTOFF"))
+    monkeypatch.setattr(
+        nova_ssh_access, "login", lambda _directory, _name: None if cloud.started else "No route to host"
+    )
+    result = access(cloud, tmp_path, timeout_seconds=5).establish(False)
+    assert cloud.started == 1
+    assert result["changes"] == ["server a was SHUTOFF and is started"]
+    assert result["changed"] is True
+
+
+def test_a_server_that_fails_while_it_is_awaited_stops_the_run_with_its_fault(tmp_path: Path) -> None:
+    with pytest.raises(CloudError, match="server 'a' is in state ERROR: No valid host"):
+        access(AccessCloud("id-1", "", ("ERROR",)), tmp_path, timeout_seconds=600).establish(False)
 
 
 def test_a_missing_server_is_named(tmp_path: Path) -> None:
