@@ -1,37 +1,44 @@
 #!/usr/bin/python
-"""Ansible module: encryption at rest of an SQS queue, and whose dead letters it takes."""
+"""Ansible module: encryption at rest of SQS queues, and whose dead letters they take."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: aws_queue_protection
-short_description: Encrypt an SQS queue at rest and restrict whose dead letters it takes
+short_description: Encrypt SQS queues at rest and restrict whose dead letters they take
 description:
   - The module that makes queues has no option for either.
 options:
-  name:
-    description: Name of the queue. It must exist, except in check mode.
-    type: str
+  queues:
+    description: The queues. They must exist, except in check mode.
+    type: list
+    elements: dict
     required: true
-  dead_letters_of:
-    description: Name of the only queue whose dead letters it takes. No queue's if empty.
-    type: str
-    default: ""
+    suboptions:
+      name:
+        description: Name of the queue.
+        type: str
+        required: true
+      dead_letters_of:
+        description: Name of the only queue whose dead letters it takes. No queue's if empty.
+        type: str
+        default: ""
 author: Smart Classroom
 """
 
 EXAMPLES = r"""
 - name: Protect the dead letters
   aws_queue_protection:
-    name: input-notification-dlq
-    dead_letters_of: input-notification
+    queues:
+      - name: input-notification
+      - name: input-notification-dlq
+        dead_letters_of: input-notification
 """
 
 RETURN = r"""
 differences:
-  description: What was changed.
-  type: list
-  elements: str
+  description: What was changed, by the queue's name. Queues that are as they should be are not in it.
+  type: dict
   returned: always
 """
 
@@ -57,20 +64,20 @@ def redrive_permission(queue_arn: str, dead_letters_of: str) -> dict[str, Any]:
     return {"redrivePermission": "byQueue", "sourceQueueArns": [source]}
 
 
-def run(sqs: Any, parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Bring the queue's protection to what ``parameters`` say.
+def protect(sqs: Any, name: str, dead_letters_of: str, check_mode: bool) -> list[str]:
+    """Bring one queue's protection to what it should be; returns the names of the attributes that differed.
 
     Raises:
         ClientError: the queue does not exist, or SQS refuses.
     """
     try:
-        url = sqs.get_queue_url(QueueName=parameters["name"])["QueueUrl"]
+        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
     except ClientError as error:
         if check_mode and error_code(error) in MISSING:
-            return {"changed": True, "differences": ["queue"]}
+            return ["queue"]
         raise
     current = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    redrive = redrive_permission(current["QueueArn"], parameters["dead_letters_of"])
+    redrive = redrive_permission(current["QueueArn"], dead_letters_of)
     wanted = {}
     if current.get("SqsManagedSseEnabled", "false").lower() != "true":
         wanted["SqsManagedSseEnabled"] = "true"
@@ -78,15 +85,36 @@ def run(sqs: Any, parameters: dict[str, Any], check_mode: bool) -> dict[str, Any
         wanted["RedriveAllowPolicy"] = json.dumps(redrive)
     if wanted and not check_mode:
         sqs.set_queue_attributes(QueueUrl=url, Attributes=wanted)
-    return {"changed": bool(wanted), "differences": sorted(wanted)}
+    return sorted(wanted)
+
+
+def run(sqs: Any, parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Bring the protection of all queues to what ``parameters`` say.
+
+    Raises:
+        ClientError: a queue does not exist, or SQS refuses.
+    """
+    found = {
+        queue["name"]: protect(sqs, queue["name"], queue["dead_letters_of"], check_mode)
+        for queue in parameters["queues"]
+    }
+    differences = {name: attributes for name, attributes in found.items() if attributes}
+    return {"changed": bool(differences), "differences": differences}
 
 
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
         argument_spec={
-            "name": {"type": "str", "required": True},
-            "dead_letters_of": {"type": "str", "default": ""},
+            "queues": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "dead_letters_of": {"type": "str", "default": ""},
+                },
+            },
         },
         supports_check_mode=True,
     )
@@ -94,8 +122,7 @@ def main() -> None:
         result = run(aws_client("sqs"), module.params, module.check_mode)
     except AWS_ERRORS as error:
         module.fail_json(
-            msg=f"The queue {module.params['name']} could not be protected: {error}. The role sqs_queues makes it; run "
-            "the same command again."
+            msg=f"The queues could not be protected: {error}. The role sqs_queues makes them; run the command again."
         )
     module.exit_json(**result)
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: poller_install
-short_description: Install the files of the poller
+short_description: Check a machine and install the files of the poller
 description:
+  - Looks at Python, systemd and the way to the queues first; with a problem nothing is changed.
   - Makes the service's user, unpacks its archive, points C(current) at it, writes settings, unit and credentials, and
     removes earlier versions.
   - Says whether the service runs, with these files and at every boot. What an interrupted run has written counts too.
-  - One module instead of a dozen tasks, because each task costs seconds on a virtual machine without hardware support.
+  - One module instead of many tasks, because each task costs seconds on a virtual machine without hardware support.
 options:
   install_dir:
     description: Directory that holds the versions.
@@ -22,7 +23,9 @@ options:
     type: str
     required: true
   archive:
-    description: The archive on this machine, read when the version is not unpacked yet, and removed afterwards.
+    description:
+      - The archive on this machine, read when the version is not unpacked yet, and removed afterwards.
+      - Without it nothing is changed, except that check mode tells what would be.
     type: path
     required: true
   user:
@@ -42,10 +45,31 @@ options:
     type: list
     elements: dict
     required: true
+  endpoint_url:
+    description: URL of the AWS APIs. Empty means AWS itself.
+    type: str
+    default: ""
+  region:
+    description: AWS region.
+    type: str
+    required: true
+  timeout_seconds:
+    description: Time limit of the connection to the queues.
+    type: int
+    default: 10
 author: Smart Classroom
 """
 
 RETURN = r"""
+problems:
+  description: Everything that keeps the service from running here, each with what mends it.
+  type: list
+  elements: str
+  returned: success
+archive_wanted:
+  description: Whether the version is not there and neither is its archive.
+  type: bool
+  returned: success
 runs:
   description: Whether the service is enabled and runs with the files that are there now.
   type: bool
@@ -70,23 +94,71 @@ EXAMPLES = r"""
       - path: /etc/smart-classroom/poller.toml
         content: "region = 'us-east-1'\n"
         mode: "0644"
+    endpoint_url: http://172.30.0.10:4566
+    region: us-east-1
 """
 
 import json
 import os
 import pwd
 import shutil
+import socket
 import subprocess
+import sys
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 
+OLDEST_PYTHON = (3, 11)
 COMPILE_SECONDS = 300
 USERADD_SECONDS = 60
 STATUS_SECONDS = 60
+
+
+def sqs_address(endpoint_url: str, region: str) -> tuple[str, int]:
+    """Host and port that the queues are served at."""
+    if not endpoint_url:
+        return f"sqs.{region}.amazonaws.com", 443
+    parts = urlsplit(endpoint_url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def connect(address: tuple[str, int], timeout_seconds: float) -> None:
+    """Open and close a connection. Raises OSError."""
+    socket.create_connection(address, timeout=timeout_seconds).close()
+
+
+def problems(
+    version: Sequence[int],
+    systemd: Path,
+    address: tuple[str, int],
+    timeout_seconds: float,
+    connect: Callable[[tuple[str, int], float], None] = connect,
+) -> list[str]:
+    """Everything that keeps the service from running here, each with what mends it."""
+    found = []
+    if tuple(version[:2]) < OLDEST_PYTHON:
+        found.append(
+            f"/usr/bin/python3 is Python {version[0]}.{version[1]}, 3.11 is the oldest that works; "
+            "use an image of Debian 12, CentOS Stream 10 or newer"
+        )
+    if not systemd.is_dir():
+        found.append(
+            "systemd does not run here; the poller is a systemd service and needs a machine that boots with it"
+        )
+    try:
+        connect(address, timeout_seconds)
+    except OSError as error:
+        found.append(
+            f"the queues at {address[0]}:{address[1]} cannot be reached from this machine ({error}); "
+            "is AWS (or its emulator) up, and does the router have a way out? make status shows both"
+        )
+    return found
 
 
 class InstallError(Exception):
@@ -131,6 +203,11 @@ class Installer:
             if not self.check_mode:
                 command = [self.useradd, "--system", "--user-group", "--no-create-home", "--home-dir", str(home)]
                 self._run([*command, "--shell", "/usr/sbin/nologin", name], USERADD_SECONDS)
+
+    @property
+    def archive_wanted(self) -> bool:
+        """Whether the version can only be installed once its archive is here."""
+        return not (self.release / ".complete").exists() and not self.archive.exists()
 
     def ensure_release(self, cache_tag: str, python: str = "/usr/bin/python3") -> None:
         """The version, unpacked and compiled for this machine's Python."""
@@ -233,10 +310,24 @@ class Installer:
             raise InstallError(f"{' '.join(command)} failed: {done.stderr.strip()}")
 
 
+def install(installer: Installer, parameters: dict[str, Any]) -> bool:
+    """Everything that ``parameters`` of the module say; returns whether the service runs with it.
+
+    Raises:
+        InstallError: a command failed, or the archive cannot be unpacked.
+        OSError: a file cannot be read or written.
+    """
+    installer.ensure_user(parameters["user"], Path(parameters["home"]))
+    installer.ensure_release(sys.implementation.cache_tag)
+    installer.ensure_current()
+    for file in parameters["files"]:
+        installer.ensure_file(File(Path(file["path"]), file["content"], int(file["mode"], 8)))
+    installer.remove_earlier()
+    return installer.runs(Path(parameters["wants"]))
+
+
 def main() -> None:
     """Entry point of the module."""
-    import sys
-
     module = AnsibleModule(
         argument_spec={
             "install_dir": {"type": "path", "required": True},
@@ -255,24 +346,30 @@ def main() -> None:
                     "mode": {"type": "str", "required": True},
                 },
             },
+            "endpoint_url": {"type": "str", "default": ""},
+            "region": {"type": "str", "required": True},
+            "timeout_seconds": {"type": "int", "default": 10},
         },
         supports_check_mode=True,
     )
     parameters = module.params
+    address = sqs_address(parameters["endpoint_url"], parameters["region"])
+    found = problems(sys.version_info[:2], Path("/run/systemd/system"), address, parameters["timeout_seconds"])
     installer = Installer(
         Path(parameters["install_dir"]), parameters["version"], Path(parameters["archive"]), module.check_mode
     )
+    archive_wanted = installer.archive_wanted and not module.check_mode
     try:
-        installer.ensure_user(parameters["user"], Path(parameters["home"]))
-        installer.ensure_release(sys.implementation.cache_tag)
-        installer.ensure_current()
-        for file in parameters["files"]:
-            installer.ensure_file(File(Path(file["path"]), file["content"], int(file["mode"], 8)))
-        installer.remove_earlier()
-        runs = installer.runs(Path(parameters["wants"]))
+        runs = not found and not archive_wanted and install(installer, parameters)
     except (InstallError, OSError) as error:
         module.fail_json(msg=f"The poller's files could not be installed: {error}", changed=bool(installer.changes))
-    module.exit_json(changed=bool(installer.changes), changes=installer.changes, runs=runs)
+    module.exit_json(
+        changed=bool(installer.changes),
+        changes=installer.changes,
+        problems=found,
+        archive_wanted=archive_wanted,
+        runs=runs,
+    )
 
 
 if __name__ == "__main__":

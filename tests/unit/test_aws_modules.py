@@ -173,7 +173,7 @@ class TestQueueProtection:
     )
     def test_set_then_nothing_to_do(self, source: str, permission: dict[str, Any]) -> None:
         url = client("sqs").create_queue(QueueName="letters", Attributes={"SqsManagedSseEnabled": "false"})["QueueUrl"]
-        parameters = {"name": "letters", "dead_letters_of": source}
+        parameters = {"queues": [{"name": "letters", "dead_letters_of": source}]}
         both = ["RedriveAllowPolicy", "SqsManagedSseEnabled"]
 
         class Queue:
@@ -197,13 +197,13 @@ class TestQueueProtection:
             aws_queue_protection.run(queue, parameters, check_mode)["differences"]
             for check_mode in (True, False, False)
         ]
-        assert found == [both, both, []]
+        assert found == [{"letters": both}, {"letters": both}, {}]
         attributes = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
         assert attributes["SqsManagedSseEnabled"] == "true"
         assert json.loads(queue.written["RedriveAllowPolicy"]) == permission
 
     def test_a_missing_queue_is_an_error_except_in_a_check(self) -> None:
-        parameters = {"name": "nothing", "dead_letters_of": ""}
+        parameters = {"queues": [{"name": "nothing", "dead_letters_of": ""}]}
         assert aws_queue_protection.run(client("sqs"), parameters, check_mode=True)["changed"] is True
         with pytest.raises(ClientError, match="NonExistentQueue"):
             aws_queue_protection.run(client("sqs"), parameters, check_mode=False)

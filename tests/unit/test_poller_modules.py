@@ -13,7 +13,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from plugins.modules import poller_bundle, poller_host, poller_install, poller_queues
+from plugins.modules import poller_bundle, poller_install, poller_queues
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -131,7 +131,7 @@ def test_compiled_packages_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_where_the_queues_are(endpoint_url: str, address: tuple[str, int]) -> None:
-    assert poller_host.sqs_address(endpoint_url, "eu-west-1") == address
+    assert poller_install.sqs_address(endpoint_url, "eu-west-1") == address
 
 
 def refuse(*_: object) -> None:
@@ -139,7 +139,7 @@ def refuse(*_: object) -> None:
 
 
 def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
-    found = poller_host.problems((3, 9), tmp_path / "none", ("172.30.0.10", 4566), 1, refuse)
+    found = poller_install.problems((3, 9), tmp_path / "none", ("172.30.0.10", 4566), 1, refuse)
     assert len(found) == 3
     assert "Python 3.9" in found[0]
     assert "systemd does not run" in found[1]
@@ -147,7 +147,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_a_good_machine_has_no_problems(tmp_path: Path) -> None:
-    assert poller_host.problems((3, 12), tmp_path, ("h", 1), 1, lambda *_: None) == []
+    assert poller_install.problems((3, 12), tmp_path, ("h", 1), 1, lambda *_: None) == []
 
 
 @mock_aws
