@@ -40,9 +40,10 @@ options:
     type: int
     default: 60
   architecture:
-    description: Architecture of the image.
+    description:
+      - Architecture of the image. Empty leaves it unsaid - AWS takes x86_64, an emulator what its machine is, at once.
     type: str
-    choices: [x86_64, arm64]
+    choices: ["", x86_64, arm64]
     default: x86_64
   environment:
     description: Environment variables.
@@ -149,6 +150,11 @@ class Deployment:
     alias: str = ""
     kept_versions: int = 5
 
+    @property
+    def architectures(self) -> dict[str, list[str]]:
+        """What a request says of the architecture: nothing when it is left unsaid."""
+        return {"Architectures": [self.architecture]} if self.architecture else {}
+
 
 def image_uri(ecr: Any, repository: str, tag: str, registry: str) -> str:
     """``registry/repository@sha256:...`` of ``tag``, or of the image pushed last.
@@ -233,7 +239,7 @@ def differences(current: dict[str, Any], wanted: Deployment) -> list[str]:
     configuration = current["Configuration"]
     same = {
         "code": current["Code"].get("ImageUri") == wanted.image_uri
-        and configuration.get("Architectures", ["x86_64"]) == [wanted.architecture],
+        and wanted.architecture in ("", *configuration.get("Architectures", ["x86_64"])),
         "configuration": all(
             configuration.get(key) == value for key, value in wanted.configuration.items() if key != "Environment"
         )
@@ -323,7 +329,7 @@ def create(function: Any, name: str, wanted: Deployment, wait_seconds: int) -> N
                 FunctionName=name,
                 PackageType="Image",
                 Code={"ImageUri": wanted.image_uri},
-                Architectures=[wanted.architecture],
+                **wanted.architectures,
                 Tags=dict(wanted.tags),
                 **wanted.configuration,
             )
@@ -367,9 +373,7 @@ def deploy(function: Any, name: str, wanted: Deployment, wait_seconds: int, chec
             if wanted.concurrency is not None:
                 set_concurrency(function, name, wanted.concurrency)
         if "code" in changes:
-            function.update_function_code(
-                FunctionName=name, ImageUri=wanted.image_uri, Architectures=[wanted.architecture]
-            )
+            function.update_function_code(FunctionName=name, ImageUri=wanted.image_uri, **wanted.architectures)
             await_ready(function, name, wait_seconds)
         if "configuration" in changes:
             function.update_function_configuration(FunctionName=name, **wanted.configuration)
@@ -408,7 +412,7 @@ def main() -> None:
             "role": {"type": "str"},
             "memory_mb": {"type": "int", "default": 1024},
             "timeout_seconds": {"type": "int", "default": 60},
-            "architecture": {"type": "str", "choices": ["x86_64", "arm64"], "default": "x86_64"},
+            "architecture": {"type": "str", "choices": ["", "x86_64", "arm64"], "default": "x86_64"},
             "environment": {"type": "dict", "default": {}},
             "environment_queues": {"type": "dict", "default": {}},
             "reserved_concurrency": {"type": "int", "default": -1},

@@ -499,6 +499,12 @@ class TestImageFunction:
         assert variables["NUMBER"] == "3"
         assert variables["OUTPUT_QUEUE_URL"].endswith("/answers")
 
+    def test_an_architecture_is_said_or_left_unsaid(self) -> None:
+        assert self.deploy(architecture="arm64")["differences"] == ["function"]
+        assert client("lambda").get_function(FunctionName="recognition")["Configuration"]["Architectures"] == ["arm64"]
+        assert self.deploy(architecture="")["changed"] is False
+        assert self.deploy(architecture="x86_64", check_mode=True)["differences"] == ["code"]
+
     def test_check_mode_creates_nothing(self) -> None:
         assert self.deploy(check_mode=True)["changed"] is True
         assert aws_image_function.find(client("lambda"), "recognition") is None
