@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -11,8 +13,11 @@ from typing import Any
 
 import boto3
 import pytest
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
 from moto import mock_aws
 
+from plugins.action import poller_install as poller_install_action
 from plugins.modules import poller_bundle, poller_install, poller_queues
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,7 +180,8 @@ def installer(directory: Path, version: str = VERSION, *, check_mode: bool = Fal
     (tree / ".complete").write_text(version)
     archive = directory / f"{version}.tar.gz"
     poller_bundle.pack(tree, archive)
-    return poller_install.Installer(directory / "smart-classroom", version, archive, check_mode, os.getuid())
+    packed = archive.read_bytes()
+    return poller_install.Installer(directory / "smart-classroom", version, packed, check_mode, os.getuid())
 
 
 def install(found: poller_install.Installer, *files: poller_install.File) -> list[str]:
@@ -197,7 +203,7 @@ def test_files_are_installed_once(tmp_path: Path) -> None:
     assert list((package / "__pycache__").iterdir())
     assert secret.path.read_text() == "secret"
     assert secret.path.stat().st_mode & 0o7777 == 0o600
-    assert not found.archive.exists()
+    assert not found.archive_wanted
     assert install(found, secret) == []
 
 
@@ -246,13 +252,12 @@ def test_check_mode_changes_nothing(tmp_path: Path) -> None:
     file = poller_install.File(tmp_path / "smart-classroom" / "poller.toml", "x", 0o644)
     assert install(found, file) == [f"version {VERSION}", "link current", str(file.path)]
     assert not (tmp_path / "smart-classroom").exists()
-    assert found.archive.exists()
 
 
 def test_an_archive_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     found = installer(tmp_path)
-    found.archive.write_bytes(b"no archive")
-    with pytest.raises(poller_install.InstallError, match=rf"{VERSION}.tar.gz cannot be unpacked"):
+    found.archive = b"no archive"
+    with pytest.raises(poller_install.InstallError, match=rf"archive of version {VERSION} cannot be unpacked"):
         install(found)
 
 
@@ -286,3 +291,83 @@ def test_a_service_that_does_not_run_with_these_files_is_noticed(
         wants.symlink_to("unit")
     (found.release / "classroom-poller").write_text(f"print({answer!r})\n")
     assert found.runs(wants, sys.executable) is runs
+
+
+@pytest.mark.parametrize(("fresh", "asked"), [(True, []), (False, ["daemon-reload", "enable", "restart"])])
+def test_the_service_is_started_unless_it_runs_with_these_files(tmp_path: Path, fresh: bool, asked: list[str]) -> None:
+    found = installer(tmp_path)
+    install(found)
+    (tmp_path / "poller.service").symlink_to("unit")
+    (found.release / "classroom-poller").write_text(f"print({json.dumps({'fresh': fresh, 'outdated': False})!r})\n")
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$1" >>{shlex.quote(str(tmp_path / "asked"))}\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    found.systemctl = str(tmp_path / "systemctl")
+    (tmp_path / "asked").write_text("")
+    found.changes.clear()
+    found.ensure_running("poller.service", tmp_path)
+    assert (tmp_path / "asked").read_text().split() == asked
+    assert found.changes == ([] if fresh else ["service poller.service"])
+
+
+def test_a_service_that_does_not_start_is_explained(tmp_path: Path) -> None:
+    found = installer(tmp_path)
+    found.systemctl = "/bin/false"
+    with pytest.raises(poller_install.InstallError, match="/bin/false daemon-reload failed"):
+        found.ensure_running("poller.service", tmp_path)
+
+
+REQUEST: dict[str, Any] = {
+    "install_dir": "/nonexistent",
+    "version": VERSION,
+    "user": "nobody",
+    "home": "/nonexistent",
+    "service": "poller.service",
+    "files": [],
+    "endpoint_url": "http://127.0.0.1:9",
+    "region": "us-east-1",
+    "timeout_seconds": 1,
+    "check_mode": False,
+}
+
+
+def test_the_program_reads_its_request_behind_itself() -> None:
+    command = [sys.executable, "-IBc", poller_install_action.START]
+    sent = poller_install_action.message(REQUEST, b"an archive")
+    done = subprocess.run(command, input=sent, capture_output=True, check=True, timeout=60)
+    answer = json.loads(done.stdout)
+    assert answer["changed"] is False
+    assert "127.0.0.1:9 cannot be reached" in answer["problems"][-1]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_archive_is_sent_only_to_a_machine_without_the_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    (tmp_path / "archive").write_bytes(b"packed")
+    sent: list[bytes] = []
+
+    class Action(poller_install_action.ActionModule):
+        def __init__(self) -> None:
+            self._task = type("Task", (), {"check_mode": False})
+
+        def validate_argument_spec(self, argument_spec: Any) -> Any:
+            assert argument_spec == poller_install.ARGUMENTS
+            return None, {"archive": str(tmp_path / "archive")}
+
+        def _low_level_execute_command(self, _command: str, in_data: bytes) -> dict[str, Any]:
+            archive = in_data.rpartition(b"\n")[2]
+            sent.append(archive)
+            answer = {"changed": bool(archive), "problems": [], "archive_wanted": not there and not archive}
+            return {"rc": 0, "stdout": "a greeting\n" + json.dumps(answer), "stderr": ""}
+
+    monkeypatch.setattr(ActionBase, "run", lambda *_: {})
+    assert Action().run() == {"changed": not there, "problems": []}
+    assert sent == ([b""] if there else [b"", b"packed"])
+
+
+def test_a_machine_that_does_not_run_the_program_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"rc": 1, "stdout": "", "stderr": "sudo: a password is required"}
+    action = object.__new__(poller_install_action.ActionModule)
+    monkeypatch.setattr(action, "_low_level_execute_command", lambda *_, **__: said)
+    with pytest.raises(AnsibleActionFail, match="sudo: a password is required"):
+        action._ask(REQUEST, b"")
