@@ -104,6 +104,8 @@ class Account:
         values = {
             "smart_classroom_aws_endpoint_url": self.endpoint,
             "smart_classroom_state_dir": str(self.directory),
+            # Another account than the emulator's: the roles ask whose it is.
+            "smart_classroom_aws_account": "",
             "smart_classroom_aws_environment": environment,
             "iam_roles_poller_access_key": True,
             # Enough that no video becomes a dead letter while its permission is away.
