@@ -15,7 +15,7 @@ CLOUD_ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 # What brings a server from a settled state back to ACTIVE, as methods of the SDK's compute proxy.
-REVIVAL = {
+_REVIVAL = {
     "SHUTOFF": "start_server",
     "PAUSED": "unpause_server",
     "SUSPENDED": "resume_server",
@@ -71,3 +71,21 @@ def wait_for(what: str, probe: Callable[[], T | None], timeout_seconds: float, i
             raise CloudError(f"{what} did not come about within {timeout_seconds:.0f} s")
         time.sleep(interval_seconds)
     return answer
+
+
+def is_off(server: Any) -> bool:
+    """Whether a server is in a state that ``start`` brings it out of."""
+    return server.status in _REVIVAL
+
+
+def start(compute: Any, server: Any) -> None:
+    """Ask for a server that ``is_off`` to be started; it is not waited for."""
+    getattr(compute, _REVIVAL[server.status])(server)
+
+
+def fault_of(server: Any) -> str:
+    """Why a server is in state ERROR, in one line."""
+    fault = server.fault or {}
+    return str(fault.get("message") or "no reason given; nova-compute's log has it") + (
+        f" (code {fault['code']})" if fault.get("code") else ""
+    )

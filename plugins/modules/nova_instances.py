@@ -98,31 +98,27 @@ from ansible.module_utils.basic import AnsibleModule
 try:
     from ansible.module_utils.nova_cloud import (
         CLOUD_ARGUMENTS,
-        REVIVAL,
         CloudError,
         cloud_errors,
         connect,
+        fault_of,
+        is_off,
+        start,
         wait_for,
     )
 except ImportError:  # outside Ansible, as in the unit tests
     from plugins.module_utils.nova_cloud import (
         CLOUD_ARGUMENTS,
-        REVIVAL,
         CloudError,
         cloud_errors,
         connect,
+        fault_of,
+        is_off,
+        start,
         wait_for,
     )
 
 ATTEMPTS = 2
-
-
-def fault_of(server: Any) -> str:
-    """Why a server is in state ERROR, in one line."""
-    fault = server.fault or {}
-    return str(fault.get("message") or "no reason given; nova-compute's log has it") + (
-        f" (code {fault['code']})" if fault.get("code") else ""
-    )
 
 
 class Instances:
@@ -228,12 +224,9 @@ class Instances:
         """The server, active, whatever state it was in."""
         if server is not None and not self.check_mode:
             server = self.settled(server.id)
-        if server is not None and server.status in REVIVAL:
+        if server is not None and is_off(server):
             found = server
-            self.change(
-                f"server {name} was {found.status} and is started",
-                lambda: getattr(self.compute, REVIVAL[found.status])(found),
-            )
+            self.change(f"server {name} was {found.status} and is started", lambda: start(self.compute, found))
             return (
                 found
                 if self.check_mode

@@ -83,20 +83,24 @@ from ansible.module_utils.basic import AnsibleModule
 try:
     from ansible.module_utils.nova_cloud import (
         CLOUD_ARGUMENTS,
-        REVIVAL,
         CloudError,
         cloud_errors,
         connect,
+        fault_of,
+        is_off,
+        start,
         wait_for,
     )
     from ansible.module_utils.ssh_access import console_keys, host_block, known_hosts_lines, login, write
 except ImportError:  # outside Ansible, as in the unit tests
     from plugins.module_utils.nova_cloud import (
         CLOUD_ARGUMENTS,
-        REVIVAL,
         CloudError,
         cloud_errors,
         connect,
+        fault_of,
+        is_off,
+        start,
         wait_for,
     )
     from plugins.module_utils.ssh_access import console_keys, host_block, known_hosts_lines, login, write
@@ -158,11 +162,10 @@ class Access:
         """
         server = self.compute.get_server(server_id)
         if server.status == "ERROR":
-            fault = server.fault or {}
-            raise CloudError(f"server '{name}' is in state ERROR: {fault.get('message') or 'no reason given'}")
-        if server.status in REVIVAL and not server.task_state:
+            raise CloudError(f"server '{name}' is in state ERROR: {fault_of(server)}")
+        if is_off(server) and not server.task_state:
             self.changes.append(f"server {name} was {server.status} and is started")
-            getattr(self.compute, REVIVAL[server.status])(server)
+            start(self.compute, server)
 
     def keys(self, name: str, server_id: str) -> list[str]:
         """Lines of known_hosts for a server, from its console.
