@@ -5,8 +5,10 @@ dlib is called directly: importing face_recognition builds its detector (0.4 s) 
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.util
+import queue
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ Encoding = npt.NDArray[np.float64]  # 128 numbers
 # Written by the image build next to this file; building the detector from its constants takes 0.4 s, loading it 1 ms.
 SAVED_DETECTOR = Path(__file__).parent / "frontal_face_detector.svm"
 
+SEARCHES_AT_ONCE = 2
 _DETECTION_WIDTH = 640
 _FINE_DETECTION_WIDTH = 1280
 _SCORE_THRESHOLD = 0.1  # background that looks like a face scores below
@@ -67,7 +70,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class _Models:
-    detector: Any
+    detectors: queue.SimpleQueue[Any]  # one of them keeps what it works on, so a thread takes it while it searches
     landmarks: Any
     network: FaceNetwork
 
@@ -79,8 +82,11 @@ def _load() -> _Models:
     detector = (
         dlib.fhog_object_detector(str(SAVED_DETECTOR)) if SAVED_DETECTOR.exists() else dlib.get_frontal_face_detector()
     )
+    detectors: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for each in (detector, *(copy.deepcopy(detector) for _ in range(1, SEARCHES_AT_ONCE))):
+        detectors.put(each)
     return _Models(
-        detector=detector,
+        detectors=detectors,
         landmarks=dlib.shape_predictor(str(model_file("shape_predictor_5_face_landmarks.dat"))),
         network=FaceNetwork(model_file(f"{MODEL_NAME}.dat")),
     )
@@ -116,7 +122,12 @@ def find_faces(frame: Image, *, fine: bool = False, within: Box | None = None) -
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = part if scale == 1.0 else cv2.resize(part, size, interpolation=interpolation)
     gray = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
-    boxes, _scores, _detectors = load().detector.run(gray, 0, _SCORE_THRESHOLD)
+    detectors = load().detectors
+    detector = detectors.get()
+    try:
+        boxes, _scores, _kinds = detector.run(gray, 0, _SCORE_THRESHOLD)
+    finally:
+        detectors.put(detector)
     found = [
         Box(
             left=area.left + max(0, round(box.left() / scale)),
@@ -131,7 +142,12 @@ def find_faces(frame: Image, *, fine: bool = False, within: Box | None = None) -
 
 def encode(frame: Image, boxes: Sequence[Box]) -> list[Encoding]:
     """Returns the 128 numbers of each face in these boxes of a full frame."""
-    return list(load().network.encode(aligned(frame, boxes)))
+    return encode_aligned(aligned(frame, boxes))
+
+
+def encode_aligned(faces: Image) -> list[Encoding]:
+    """Returns the 128 numbers of each of the faces that `aligned` returned."""
+    return list(load().network.encode(faces))
 
 
 def aligned(frame: Image, boxes: Sequence[Box]) -> Image:

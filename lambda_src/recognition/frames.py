@@ -7,15 +7,19 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
 from recognition import mp4
 from recognition.engine import Image
+
+T = TypeVar("T")
 
 _MAX_PIXELS = 7680 * 4320  # above it a small file asks for gigabytes
 _MAX_SECONDS = 1_000_000  # a time beyond it is a damaged file's
@@ -127,8 +131,8 @@ class _Opened:
 class FrameReader:
     """Decodes a video in a thread of its own.
 
-    A frame may be asked for while the one before is looked at, and one that takes longer than there is time for (a seek
-    in an hour without key frames) is waited for no longer: the thread ends with it, later.
+    Frames are asked for while others are looked at, and one that takes longer than there is time for (a seek in an hour
+    without key frames) is waited for no longer: the thread ends with it, later.
     """
 
     def __init__(self, path: Path, limit: int, deadline: float) -> None:
@@ -138,13 +142,18 @@ class FrameReader:
         """
         self._deadline = deadline
         self._first_deadline = max(deadline, time.monotonic() + _PATIENCE_SECONDS)
-        self._wanted: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[_Opened | Frame | Exception | None] = queue.SimpleQueue()
-        self._asked = self._given = 0
+        self._opened: Future[_Opened] = Future()
+        self._first: Future[Frame | None] | None = None
+        self._wanted: queue.SimpleQueue[Future[Frame | None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(path, limit), name="decoder", daemon=True)
         self._thread.start()
-        opened = self._answer(self._first_deadline)
-        if not isinstance(opened, _Opened):
+        opened = None
+        try:
+            opened = _result(self._opened, self._first_deadline)
+        finally:
+            if opened is None:
+                self._wanted.put(None)
+        if opened is None:
             raise UnreadableError("the file could not be opened in the time there is")
         self.width, self.height, self.duration_seconds = opened.width, opened.height, opened.duration_seconds
 
@@ -154,43 +163,44 @@ class FrameReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._wanted.put(False)
+        self._wanted.put(None)
         self._thread.join(max(0.0, self._deadline - time.monotonic()))
 
-    def ask(self) -> None:
-        """Begins to decode the next frame."""
-        self._asked += 1
-        self._wanted.put(True)
+    def ask(self) -> Future[Frame | None]:
+        """Begins to decode the next frame, which `get` waits for."""
+        wanted: Future[Frame | None] = Future()
+        self._first = self._first or wanted
+        self._wanted.put(wanted)
+        return wanted
 
-    def next(self) -> Frame | None:
-        """Returns the next frame, or nothing at the end of the clip or of the time.
+    def get(self, wanted: Future[Frame | None]) -> Frame | None:
+        """Returns a frame that was asked for, or nothing at the end of the clip or of the time.
 
         Raises UnreadableError when not even the first frame decodes.
         """
-        if self._given == self._asked:
-            self.ask()
-        answer = self._answer(self._deadline if self._given else self._first_deadline)
-        self._given += 1
-        return answer if isinstance(answer, Frame) else None
-
-    def _answer(self, deadline: float) -> _Opened | Frame | None:
-        try:
-            answer = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            return None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return _result(wanted, self._first_deadline if wanted is self._first else self._deadline)
 
     def _run(self, path: Path, limit: int) -> None:
         try:
-            with Video(path) as video:
-                self._answers.put(_Opened(video.width, video.height, video.duration_seconds))
-                frames = video.frames(limit)
-                while self._wanted.get():
-                    self._answers.put(next(frames, None))
+            video = Video(path)
         except Exception as error:
-            self._answers.put(error)
+            self._opened.set_exception(error)
+            return
+        with video:
+            self._opened.set_result(_Opened(video.width, video.height, video.duration_seconds))
+            frames = video.frames(limit)
+            while (wanted := self._wanted.get()) is not None:
+                try:
+                    wanted.set_result(next(frames, None))
+                except Exception as error:
+                    wanted.set_exception(error)
+
+
+def _result(future: Future[T], deadline: float) -> T | None:
+    try:
+        return future.result(timeout=max(0.0, deadline - time.monotonic()))
+    except TimeoutError:
+        return None
 
 
 def _halving(count: int, limit: int) -> list[int]:

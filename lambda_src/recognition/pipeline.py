@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +20,7 @@ from recognition.config import Config
 from recognition.engine import Image
 from recognition.frames import Frame, FrameReader, UnreadableError
 from recognition.matching import Decision, Gallery, Person, Sighting, decide_all, group
+from recognition.portraits import Portrait, alike, portrait
 
 _FRAMES_WITHOUT_FACES = 4  # so many fine looks without a face are enough to say that there is none
 _STRANGER_DISTANCE = 0.6  # farther than this from everybody, a few sightings settle that it is nobody
@@ -72,9 +75,9 @@ class Analysis:
     faces: int = 0
     timings_ms: dict[str, float] = field(default_factory=dict)
 
-    def took(self, stage: str, since: float) -> None:
-        """Adds the time since `since` (of time.monotonic) to a stage."""
-        self.timings_ms[stage] = round(self.timings_ms.get(stage, 0.0) + (time.monotonic() - since) * 1000, 1)
+    def add(self, stage: str, milliseconds: float) -> None:
+        """Adds to the time of a stage; stages run beside one another, so their sum may be more than the whole."""
+        self.timings_ms[stage] = round(self.timings_ms.get(stage, 0.0) + milliseconds, 1)
 
 
 def analyse(path: Path, gallery: Gallery, newest: Callable[[], Gallery], config: Config) -> Analysis:
@@ -114,71 +117,114 @@ def analyse(path: Path, gallery: Gallery, newest: Callable[[], Gallery], config:
 
 
 def _look(path: Path, gallery: Gallery, config: Config, analysis: Analysis, pictures: dict[int, Picture]) -> None:
-    started = time.monotonic()
-    deadline = started + config.time_budget_seconds
-    with FrameReader(path, config.max_frames, deadline) as video:
+    deadline = time.monotonic() + config.time_budget_seconds
+    settled: list[Portrait] = []
+    # The next frame is decoded and searched for faces while those of this one are encoded; dlib and NumPy let it.
+    with FrameReader(path, config.max_frames, deadline) as video, ThreadPoolExecutor(engine.SEARCHES_AT_ONCE) as pool:
         analysis.width, analysis.height = video.width, video.height
         analysis.duration_seconds = round(video.duration_seconds, 3)
-        looks = max(2, 1 + math.ceil(video.duration_seconds / _SECONDS_PER_LOOK))
-        before: _Glance | None = None
-        while (frame := video.next()) is not None:
-            analysis.took("decode", started)
+        looks = min(config.max_frames, max(2, 1 + math.ceil(video.duration_seconds / _SECONDS_PER_LOOK)))
+        ahead: deque[Future[_Glance | None]] = deque()
+        last: Future[_Glance | None] | None = None
+        begun = 0
+        while True:
+            # All that will be looked at whatever the frames before it show is begun early.
+            while not ahead or (begun < looks and len(ahead) < engine.SEARCHES_AT_ONCE):
+                last = pool.submit(_glance, video, video.ask(), last)
+                ahead.append(last)
+                begun += 1
+            glance = ahead.popleft().result()
+            if glance is None:
+                break
             analysis.frames += 1
-            if analysis.frames < min(looks, config.max_frames):
-                video.ask()  # it will be looked at whatever this one shows: decode it meanwhile
+            analysis.add("decode", glance.decode_ms)
+            analysis.add("detect", glance.detect_ms)
             started = time.monotonic()
-            before = _find(frame.image, before, anybody=bool(analysis.people))
-            boxes = before.boxes
-            analysis.took("detect", started)
-            if frame.number == 0 or boxes:
-                pictures[frame.number] = Picture.of(frame)
-            started = time.monotonic()
-            sightings = _encode(frame, boxes, deadline)
+            sightings, portraits = _encode(glance, settled, deadline)
+            if glance.number == 0 or sightings:
+                pictures[glance.number] = glance.picture
             analysis.faces += len(sightings)
-            group(analysis.people, sightings, config.thresholds)
-            analysis.took("encode", started)
+            seen = group(analysis.people, sightings, config.thresholds)
+            settled.extend(
+                portrait
+                for person, portrait in zip(seen, portraits, strict=True)
+                if _is_settled(person, gallery, config)
+            )
+            analysis.add("encode", (time.monotonic() - started) * 1000)
             if not analysis.people and analysis.frames >= _FRAMES_WITHOUT_FACES:
                 return
             everybody = analysis.people and all(_is_settled(person, gallery, config) for person in analysis.people)
             if time.monotonic() > deadline or (everybody and analysis.frames >= looks):
                 return
-            started = time.monotonic()
     if not analysis.frames:
         raise UnreadableError("no frame could be decoded in the time there is")
 
 
 class _Glance(NamedTuple):
-    """What is remembered of a frame until the next one: its thumbnail and where faces were."""
+    """What is kept of a frame, which may be 100 MB: `faces` are aligned; `anybody` says if there was a face so far."""
 
+    number: int
+    seconds: float
     thumbnail: Image
     boxes: list[engine.Box]
+    faces: Image
+    anybody: bool
+    picture: Picture
+    decode_ms: float
+    detect_ms: float
 
 
-def _find(image: Image, before: _Glance | None, *, anybody: bool) -> _Glance:
-    """Finds the faces of a frame. Small ones take four times as long: they are only searched for where they may be.
+def _glance(video: FrameReader, wanted: Future[Frame | None], earlier: Future[_Glance | None] | None) -> _Glance | None:
+    """Finds the faces of a frame that was asked for; nothing when there is none.
 
-    That is everywhere as long as `anybody` has not been seen, then where something moved since the frame `before`.
+    Small ones take four times as long: they are only searched for where they may be. That is everywhere as long as
+    nobody has been seen, then where something moved since the frame before.
     """
-    glance = _Glance(motion.thumbnail(image), engine.find_faces(image))
-    if not glance.boxes and not anybody:
-        glance.boxes.extend(engine.find_faces(image, fine=True))
+    asked = time.monotonic()
+    frame = video.get(wanted)
+    if frame is None:
+        return None
+    began = time.monotonic()
+    image, thumbnail, boxes = frame.image, motion.thumbnail(frame.image), engine.find_faces(frame.image)
+    searched = time.monotonic()
+    before = earlier.result() if earlier else None
+    waited = time.monotonic() - searched
+    anybody = before is not None and before.anybody
+    if not boxes and not anybody:
+        boxes.extend(engine.find_faces(image, fine=True))
     elif before is not None:
-        area = motion.moved(before.thumbnail, glance.thumbnail, image, [*before.boxes, *glance.boxes])
+        area = motion.moved(before.thumbnail, thumbnail, image, [*before.boxes, *boxes])
         if area is not None:
             small = engine.find_faces(image, fine=True, within=area)
-            glance.boxes.extend([box for box in small if not any(box.overlaps(other) for other in glance.boxes)])
-    return glance
+            boxes.extend([box for box in small if not any(box.overlaps(other) for other in boxes)])
+    return _Glance(
+        frame.number,
+        round(frame.seconds, 3),
+        thumbnail,
+        boxes,
+        engine.aligned(image, boxes),
+        anybody or bool(boxes),
+        Picture.of(frame),
+        decode_ms=(began - asked) * 1000,
+        detect_ms=(time.monotonic() - began - waited) * 1000,
+    )
 
 
-def _encode(frame: Frame, boxes: list[engine.Box], deadline: float) -> list[Sighting]:
+def _encode(glance: _Glance, settled: Sequence[Portrait], deadline: float) -> tuple[list[Sighting], list[Portrait]]:
+    """Returns the faces of a frame with their encodings, and the portraits of the same.
+
+    Whoever looks as one did who is `settled` is left out: encoding the face again would say the same again.
+    """
+    portraits = [portrait(face) for face in glance.faces]
+    new = [n for n, one in enumerate(portraits) if not any(alike(one, other) for other in settled)]
     sightings: list[Sighting] = []
-    for start in range(0, len(boxes), _FACES_AT_ONCE):
-        part = boxes[start : start + _FACES_AT_ONCE]
-        for box, encoding in zip(part, engine.encode(frame.image, part), strict=True):
-            sightings.append(Sighting(frame.number, round(frame.seconds, 3), box, encoding))
+    for start in range(0, len(new), _FACES_AT_ONCE):
+        part = new[start : start + _FACES_AT_ONCE]
+        for n, encoding in zip(part, engine.encode_aligned(glance.faces[part]), strict=True):
+            sightings.append(Sighting(glance.number, glance.seconds, glance.boxes[n], encoding))
         if time.monotonic() > deadline:
             break
-    return sightings
+    return sightings, [portraits[n] for n in new[: len(sightings)]]
 
 
 def _is_settled(person: Person, gallery: Gallery, config: Config) -> bool:

@@ -153,10 +153,10 @@ class Service:
                 analysis = analyse(download.path, gallery, lambda: self._gallery.current(fresh=True), self._config)
         analysed = time.monotonic()
         students = [self._record(decision.match.name) for decision in analysis.decisions]
-        analysis.took("records", analysed)
-        analysis.timings_ms["gallery"] = round((got_gallery - started) * 1000, 1)
-        analysis.timings_ms["download"] = round((downloaded - got_gallery) * 1000, 1)
-        analysis.timings_ms["total"] = round((time.monotonic() - started) * 1000, 1)
+        analysis.add("records", (time.monotonic() - analysed) * 1000)
+        analysis.add("gallery", (got_gallery - started) * 1000)
+        analysis.add("download", (downloaded - got_gallery) * 1000)
+        analysis.add("total", (time.monotonic() - started) * 1000)
         about = Context(
             video=replace(video, etag=download.etag, version_id=download.version_id),
             size_bytes=download.size_bytes,
@@ -165,7 +165,7 @@ class Service:
             processed_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         )
         self._publish(analysis, students, about)
-        analysis.timings_ms["written"] = round((time.monotonic() - started) * 1000, 1)
+        analysis.add("written", (time.monotonic() - started) * 1000)
         logs.metrics(analysis.status.value, _measured(analysis, download.size_bytes))
         logs.event(
             logging.INFO,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import av
@@ -11,7 +13,7 @@ from function_cloud import MEDIA
 from hypothesis import given
 from hypothesis import strategies as st
 from recognition import mp4
-from recognition.frames import Video, _cheaper
+from recognition.frames import FrameReader, UnreadableError, Video, _cheaper
 
 
 def clip(path: Path, frames: int, key_frame_each: int) -> Path:
@@ -91,3 +93,29 @@ def test_the_frames_are_the_ones_that_were_chosen(tmp_path: Path) -> None:
     assert [round(frame.seconds * 30) for frame in frames] == [0, 107, 50, 137]
     # Of 256 levels, the codec knows 220.
     assert [int(frame.image.mean().round()) for frame in frames] == pytest.approx([0, 107, 50, 137], abs=5)
+
+
+def test_frames_may_be_asked_for_ahead(tmp_path: Path) -> None:
+    with FrameReader(clip(tmp_path / "clip.mp4", 200, 30), 3, time.monotonic() + 60) as video:
+        asked = [video.ask() for _ in range(5)]
+        frames = [video.get(wanted) for wanted in reversed(asked)]
+    assert [frame and frame.number for frame in frames] == [None, None, 2, 1, 0]
+
+
+@pytest.mark.parametrize("name", ["empty.mp4", "text.mp4", "truncated.mp4"])
+def test_no_thread_is_left_of_a_file_that_cannot_be_opened(name: str) -> None:
+    before = set(threading.enumerate())
+    with pytest.raises(UnreadableError):
+        FrameReader(MEDIA / name, 3, time.monotonic() + 60)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+
+
+def test_each_answer_tells_why_no_frame_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Video, "_read", lambda *_: None)
+    with FrameReader(clip(tmp_path / "clip.mp4", 20, 30), 3, time.monotonic() + 60) as video:
+        first, second = video.ask(), video.ask()
+        with pytest.raises(UnreadableError, match="no frame of the file can be decoded"):
+            video.get(first)
+        assert video.get(second) is None

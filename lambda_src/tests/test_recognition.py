@@ -288,6 +288,16 @@ def test_a_student_who_comes_later_is_seen(tmp_path: Path, enrolled: tuple[Galle
     assert {decision.match.name for decision in analysis.decisions} == {"Barack Obama", "Joe Biden"}
 
 
+def test_who_looks_the_same_is_encoded_once(tmp_path: Path, enrolled: tuple[Gallery, list[object]]) -> None:
+    gallery = enrolled[0]
+    clip = film(tmp_path / "still.mp4", ["Barack Obama.jpg"], 60)
+    known = analyse(clip, gallery, lambda: gallery, CONFIG)
+    assert (known.frames, known.faces) == (2, 1)
+    assert [decision.match.name for decision in known.decisions] == ["Barack Obama"]
+    unknown = analyse(clip, Gallery([]), lambda: Gallery([]), CONFIG)
+    assert (unknown.frames, unknown.faces, len(unknown.people)) == (2, 2, 1)  # two are needed to say that it is nobody
+
+
 def test_the_budget_of_time_ends_the_search(enrolled: tuple[Gallery, list[object]]) -> None:
     gallery = enrolled[0]
     hurried = replace(CONFIG, time_budget_seconds=0.0)
