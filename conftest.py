@@ -1,4 +1,4 @@
-"""For all tests: botocore reads the description of a service once, and not again for each session."""
+"""For all tests: botocore reads the description of a service once, and no example has a time limit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import functools
 from collections.abc import Iterator
 
 import botocore.session
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -54,6 +54,14 @@ class World:
         )
         return path
 
+    def allow_receives(self, count: int) -> None:
+        """Let a message be received so often before it goes to the dead-letter queue."""
+        for name in ("input-notification", "output-notification"):
+            wanted = ["RedrivePolicy"]
+            now = self.sqs.get_queue_attributes(QueueUrl=self.urls[name], AttributeNames=wanted)["Attributes"]
+            policy = json.loads(now["RedrivePolicy"]) | {"maxReceiveCount": count}
+            self.sqs.set_queue_attributes(QueueUrl=self.urls[name], Attributes={"RedrivePolicy": json.dumps(policy)})
+
     def upload(self, key: str, etag: str | None = None) -> None:
         """What S3 does after an upload."""
         self.send("input-notification", json.dumps(upload_event(key, etag)))
