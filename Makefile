@@ -77,6 +77,8 @@ lint-code: dev
 	bin/lint-secrets
 	git ls-files -- ':!*.j2' | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck
 
+# Threads of a BLAS that wait for one another spin, and the processors have enough to do.
+unit: export OPENBLAS_NUM_THREADS = 1
 unit: dev
 	@pytest -n 3
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import queue
 import threading
 import time
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import cv2
 import numpy as np
@@ -25,9 +26,7 @@ _MAX_PIXELS = 7680 * 4320  # above it a small file asks for gigabytes
 _MAX_SECONDS = 1_000_000  # a time beyond it is a damaged file's
 _PATIENCE_SECONDS = 5.0
 _TOP_LEVEL_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp", b"sidx", b"pnot", b"uuid"}
-_SEEK_BACK = 16  # OpenCV seeks to a key frame at least so many frames before the one that is wanted, and decodes on
 _NEARBY = 1 / 8  # part of the clip by which another frame than the wanted one may be away from it
-_WORTH = 2 / 3  # part of the decoding that is left when it is taken for cheaper
 _PARAMETERS = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
 
 
@@ -45,26 +44,28 @@ class Frame:
 
 
 class Video:
-    """An open video file. Pictures are turned as the file's rotation says; `width` and `height` are so too."""
+    """A video file. Pictures are turned as the file's rotation says; `width` and `height` are so too.
+
+    OpenCV decodes several frames to open a file, and sixteen and more to seek in it, so key frames are decoded from
+    files of their own as long as the tables of the file let them be taken out.
+    """
 
     def __init__(self, path: Path) -> None:
         """Opens the file. Raises UnreadableError with the reason."""
         if path.stat().st_size == 0:
             raise UnreadableError("the file is empty")
         self._path = path
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, _PARAMETERS)
-        if not self._capture.isOpened():
-            raise UnreadableError(_diagnose(path))
-        self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-        self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        if self.width * self.height > _MAX_PIXELS:
-            self._capture.release()
-            raise UnreadableError(f"a picture of {self.width}x{self.height} is larger than this service decodes")
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self._rate = rate if 0 < rate < 1000 else 25.0
-        self._count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        self.duration_seconds = self._count / self._rate
-        self._key_frames = sorted({0, *mp4.key_frames(path)})
+        self.width = self.height = 0
+        self._whole: _Capture | None = None
+        self._key_frames = mp4.KeyFrames(path)
+        self._first = self._key_frame(0, 0) if 0 in self._key_frames.numbers else None
+        if self._first is not None:
+            self.height, self.width = self._first.image.shape[:2]
+            self._count, self.duration_seconds = self._key_frames.frames, self._key_frames.seconds
+        else:
+            whole = self._opened()
+            self.width, self.height, self._count = whole.width, whole.height, whole.count
+            self.duration_seconds = whole.count / whole.rate
 
     def __enter__(self) -> Video:
         return self
@@ -72,53 +73,121 @@ class Video:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._capture.release()
+        if self._whole is not None:
+            self._whole.close()
 
     def frames(self, limit: int) -> Iterator[Frame]:
         """Yields up to `limit` frames: the first, the middle one, then those halfway between what was shown.
 
-        A frame nearby takes the place of one that lies far behind the last key frame: all between them is decoded.
-        Raises UnreadableError when not even the first decodes. Later frames that do not decode are passed over.
+        A key frame nearby takes the place of another frame. Raises UnreadableError when not even the first decodes.
+        Later frames that do not decode are passed over.
         """
-        first = self._read(0, 0)
+        first, self._first = self._first or self._frame(0, 0), None
         if first is None:
             raise UnreadableError(_diagnose(self._path))
         yield first
         shown = 1
         if self._count <= 1:
-            while shown < limit and (frame := self._forward(shown)) is not None:
+            # The container does not say how many frames there are.
+            while shown < limit and (frame := self._second_later(shown)) is not None:
                 yield frame
                 shown += 1
             return
-        for index in dict.fromkeys(
-            _cheaper(index, self._key_frames, self._count) for index in _halving(self._count, limit)
-        ):
-            frame = self._read(shown, index)
-            if frame is not None:
-                yield frame
+        taken: set[int] = set()
+        for index in _halving(self._count, limit):
+            near = _nearest(self._key_frames.numbers, index, self._count * _NEARBY)
+            if near in taken:
+                continue
+            found = None
+            if near is not None:
+                taken.add(near)
+                found = self._key_frame(shown, near)
+            found = found or self._frame(shown, index)
+            if found is not None:
+                yield found
                 shown += 1
 
-    def _read(self, number: int, index: int) -> Frame | None:
+    def _key_frame(self, number: int, index: int) -> Frame | None:
+        """Decodes a key frame from a file of its own; nothing when that fails."""
+        key_frame = self._key_frames.alone(index)
+        if key_frame is None:
+            return None
+        file = io.BytesIO(key_frame.file)  # OpenCV reads it without keeping it alive
         try:
-            if index:
-                self._capture.set(cv2.CAP_PROP_POS_FRAMES, index)
+            with contextlib.closing(_Capture(file, [cv2.CAP_PROP_N_THREADS, 1])) as capture:
+                image = capture.read()
+        except (_NotOpenedError, cv2.error):
+            return None
+        # The first tells the size of all.
+        if image is None or (self.width and image.shape[:2] != (self.height, self.width)):
+            return None
+        return Frame(number, key_frame.seconds, image)
+
+    def _frame(self, number: int, index: int) -> Frame | None:
+        """Decodes a frame of the whole file."""
+        whole = self._opened()
+        if index:
+            whole.seek(index)
+        image = whole.read()
+        return None if image is None else Frame(number, whole.seconds(index), image)
+
+    def _second_later(self, number: int) -> Frame | None:
+        whole = self._opened()
+        if not whole.skip(round(whole.rate)):
+            return None
+        return self._frame(number, 0)
+
+    def _opened(self) -> _Capture:
+        if self._whole is None:
+            try:
+                self._whole = _Capture(str(self._path), [])
+            except _NotOpenedError as error:
+                raise UnreadableError(_diagnose(self._path)) from error
+        return self._whole
+
+
+class _NotOpenedError(Exception):
+    """OpenCV does not open it."""
+
+
+class _Capture:
+    """What OpenCV reads frames from; raises UnreadableError for pictures that are too large to be decoded."""
+
+    def __init__(self, source: str | io.BytesIO, parameters: list[int]) -> None:
+        # The stubs of OpenCV know nothing of streams.
+        self._capture = cv2.VideoCapture(cast("str", source), cv2.CAP_FFMPEG, [*_PARAMETERS, *parameters])
+        if not self._capture.isOpened():
+            raise _NotOpenedError
+        self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        if self.width * self.height > _MAX_PIXELS:
+            self.close()
+            raise UnreadableError(f"a picture of {self.width}x{self.height} is larger than this service decodes")
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = rate if 0 < rate < 1000 else 25.0
+        self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+
+    def close(self) -> None:
+        self._capture.release()
+
+    def seek(self, index: int) -> None:
+        self._capture.set(cv2.CAP_PROP_POS_FRAMES, index)
+
+    def skip(self, frames: int) -> bool:
+        return all(self._capture.grab() for _ in range(frames))
+
+    def read(self) -> Image | None:
+        try:
             decoded, image = self._capture.read()
         except cv2.error:
             return None
-        if not decoded or image is None or image.size == 0:
-            return None
+        return np.asarray(image, dtype=np.uint8) if decoded and image is not None and image.size else None
+
+    def seconds(self, index: int) -> float:
+        """Returns the time of the frame that was read last, whose number is `index`."""
         # Frames need not be equally far apart: the container's time counts, if it makes sense.
         seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        if not 0 <= seconds < _MAX_SECONDS:
-            seconds = index / self._rate
-        return Frame(number, seconds, np.asarray(image, dtype=np.uint8))
-
-    def _forward(self, number: int) -> Frame | None:
-        """Reads on for a second, where the container does not say how many frames there are."""
-        for _ in range(round(self._rate)):
-            if not self._capture.grab():
-                return None
-        return self._read(number, 0)
+        return seconds if 0 <= seconds < _MAX_SECONDS else index / self.rate
 
 
 @dataclass(frozen=True)
@@ -218,17 +287,10 @@ def _halving(count: int, limit: int) -> list[int]:
     return chosen[: limit - 1]
 
 
-def _cheaper(index: int, key_frames: Sequence[int], count: int) -> int:
-    """Returns the frame near `index` before which the fewest have to be decoded; `key_frames` begin with 0."""
-
-    def decoded(number: int) -> int:
-        return number - key_frames[bisect_right(key_frames, max(0, number - _SEEK_BACK)) - 1]
-
-    # One more than that: the time that it is seeked to is rounded.
-    behind_key_frames = (number + _SEEK_BACK + 1 for number in key_frames)
-    near = [number for number in behind_key_frames if number < count and abs(number - index) <= count * _NEARBY]
-    best = min(near, key=lambda number: (decoded(number), abs(number - index)), default=index)
-    return best if decoded(best) <= decoded(index) * _WORTH else index
+def _nearest(key_frames: mp4.Numbers, index: int, within: float) -> int | None:
+    """Returns the key frame nearest to a frame, not farther than `within` frames; the first frame is none of them."""
+    candidates = key_frames[(key_frames > 0) & (np.abs(key_frames - index) <= within)]
+    return int(min(candidates, key=lambda number: abs(number - index))) if candidates.size else None
 
 
 def _diagnose(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What an MP4 file says of itself, without decoding it (ISO/IEC 14496-12): its boxes, and where its key frames are."""
+"""What an MP4 file says of itself, without decoding it (ISO/IEC 14496-12): its boxes, and its key frames one by one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 _MAX_BOXES = 64  # of one level that are looked at
-_MAX_KEY_FRAMES = 100_000
+_MAX_BYTES = 64 * 1024 * 1024  # of a box that is read, and of a frame; the largest table of an hour has half a megabyte
+_MAX_FRAMES = 2_000_000  # 18 hours: a few bytes may claim four thousand millions of them
+_FILE_TYPE = b"isom\0\0\2\0isomiso2mp41"
+
+Numbers = npt.NDArray[np.int64]
 
 
 class Box(NamedTuple):
@@ -36,20 +43,151 @@ def boxes(file: BinaryIO, start: int, end: int) -> Iterator[Box]:
         start += length
 
 
-def key_frames(path: Path) -> list[int]:
-    """Returns the numbers of the frames that decode without another one, from 0; none when the file does not say.
+class KeyFrame(NamedTuple):
+    """A frame that decodes without another one: an MP4 file with nothing else in it, and its time in the clip."""
 
-    They come from the sample table of the first track of pictures. A file without that box has nothing but key frames,
-    or keeps its table in fragments; a damaged one says anything, so the numbers are but a hint.
+    file: bytes
+    seconds: float
+
+
+class KeyFrames:
+    """The key frames of the first track of pictures.
+
+    `numbers` tells which frames they are, counted from 0. It is empty when the file does not say, as fragments keep
+    their tables elsewhere, or when one of its tables is damaged in a way that shows. `frames` is how many frames the
+    track has, and `seconds` how long they take.
     """
-    with path.open("rb") as file:
-        whole = Box(b"", 0, path.stat().st_size)
-        for track in _inside(file, whole, b"moov", b"trak"):
-            for handler in _inside(file, track, b"mdia", b"hdlr"):
-                file.seek(handler.start + 8)
-                if file.read(4) == b"vide":
-                    return _sync_samples(file, track)
-    return []
+
+    def __init__(self, path: Path) -> None:
+        """Reads the tables of the file."""
+        self._path = path
+        self.numbers: Numbers = np.empty(0, np.int64)
+        self.frames, self.seconds = 0, 0.0
+        with path.open("rb") as file:
+            whole = Box(b"", 0, path.stat().st_size)
+            for movie in _inside(file, whole, b"moov"):
+                for track in _inside(file, movie, b"trak"):
+                    if any(_content(file, box)[8:12] == b"vide" for box in _inside(file, track, b"mdia", b"hdlr")):
+                        try:
+                            self._read(file, movie, track)
+                        except (IndexError, ValueError):
+                            self.numbers = np.empty(0, np.int64)
+                        return
+
+    def alone(self, number: int) -> KeyFrame | None:
+        """Returns one of the key frames; nothing when the tables contradict the file."""
+        chunk = int(np.searchsorted(self._first_frames, number, side="right")) - 1
+        place = int(self._chunks[chunk]) + int(self._sizes[int(self._first_frames[chunk]) : number].sum())
+        size = int(self._sizes[number])
+        if size > _MAX_BYTES:
+            return None
+        with self._path.open("rb") as file:
+            file.seek(place)
+            data = file.read(size)
+        if not data or len(data) < size:
+            return None
+        return KeyFrame(self._file_of(data), float(self._times[number] - self._times[0]) / self._timescale)
+
+    def _read(self, file: BinaryIO, movie: Box, track: Box) -> None:
+        """Keeps the tables, and what is said about the picture. Raises IndexError or ValueError for what is damaged."""
+        media = _inside(file, track, b"mdia")[0]
+        information = _inside(file, media, b"minf")[0]
+        tables = {
+            box.kind: _content(file, box)
+            for outer in _inside(file, information, b"stbl")
+            for box in boxes(file, outer.start, outer.end)
+        }
+        self._movie_header = _copied(file, movie, b"mvhd")
+        self._track_header = _copied(file, track, b"tkhd")
+        self._media_headers = _copied(file, media, b"mdhd", b"hdlr")
+        self._picture_headers = _copied(file, information, b"vmhd", b"dinf")
+        self._description = _box(b"stsd", tables.get(b"stsd", b""))
+        header = _content(file, _inside(file, media, b"mdhd")[0])
+        self._timescale = int.from_bytes(header[20:24] if header[0] else header[12:16], "big")
+        if not self._timescale:
+            raise ValueError("time does not pass")
+
+        self._sizes = _sizes(tables.get(b"stsz", b""))
+        count = len(self._sizes)
+        durations = _runs(tables.get(b"stts", b""), count)
+        self._times = np.cumsum(durations) - durations
+        if b"ctts" in tables:
+            self._times += _runs(tables[b"ctts"], count).astype(np.int32)
+        places = tables.get(b"stco") or tables.get(b"co64", b"")
+        self._chunks = _entries(places, "u4" if b"stco" in tables else "u8").ravel()
+        first, frames, description = _entries(tables.get(b"stsc", b""), "u4", 3).T
+        if (description != 1).any():
+            raise ValueError("the frames are of several kinds")
+        in_chunks = np.repeat(frames, np.diff(first - 1, append=len(self._chunks)))
+        self._first_frames = np.cumsum(in_chunks) - in_chunks
+        if len(self._times) < count or int(in_chunks.sum()) < count:
+            raise ValueError("the tables are of different lengths")
+        self.frames, self.seconds = count, float(durations.sum()) / self._timescale
+        # Where the table is missing, all are key frames.
+        numbers = _entries(tables[b"stss"], "u4").ravel() - 1 if b"stss" in tables else np.arange(count)
+        self.numbers = np.unique(numbers[(numbers >= 0) & (numbers < count)])
+
+    def _file_of(self, frame: bytes) -> bytes:
+        start = _box(b"ftyp", _FILE_TYPE)
+        tables = (
+            _table(b"stts", 1, 1, 1),
+            _table(b"stsc", 1, 1, 1, 1),
+            _table(b"stsz", 0, 1, len(frame)),
+            _table(b"stco", 1, len(start) + 8),
+        )
+        information = _box(b"minf", self._picture_headers, _box(b"stbl", self._description, *tables))
+        track = _box(b"trak", self._track_header, _box(b"mdia", self._media_headers, information))
+        return b"".join([start, _box(b"mdat", frame), _box(b"moov", self._movie_header, track)])
+
+
+def _box(kind: bytes, *content: bytes) -> bytes:
+    body = b"".join(content)
+    return (len(body) + 8).to_bytes(4, "big") + kind + body
+
+
+def _table(kind: bytes, *numbers: int) -> bytes:
+    return _box(kind, bytes(4), *(number.to_bytes(4, "big") for number in numbers))
+
+
+def _content(file: BinaryIO, box: Box) -> bytes:
+    """Reads what is in a box. Raises ValueError when it is too large for what it should be."""
+    if box.end - box.start > _MAX_BYTES:
+        raise ValueError(f"the box {box.kind!r} is too large")
+    file.seek(box.start)
+    return file.read(box.end - box.start)
+
+
+def _copied(file: BinaryIO, outer: Box, *kinds: bytes) -> bytes:
+    return b"".join(
+        _box(box.kind, _content(file, box)) for box in boxes(file, outer.start, outer.end) if box.kind in kinds
+    )
+
+
+def _entries(table: bytes, kind: str, columns: int = 1, start: int = 4) -> Numbers:
+    """Returns the rows of a table: the number of them, then their numbers. Raises ValueError when there are fewer."""
+    count = int.from_bytes(table[start : start + 4], "big")
+    data = table[start + 4 :]
+    size = count * columns * np.dtype(kind).itemsize
+    if len(data) < size:
+        raise ValueError("a table is shorter than it says")
+    return np.frombuffer(data[:size], f">{kind}").reshape(count, columns).astype(np.int64)
+
+
+def _sizes(table: bytes) -> Numbers:
+    if not (size := int.from_bytes(table[4:8], "big")):
+        return _entries(table, "u4", start=8).ravel()
+    count = int.from_bytes(table[8:12], "big")
+    if count > _MAX_FRAMES:
+        raise ValueError("there are too many frames")
+    return np.full(count, size, np.int64)
+
+
+def _runs(table: bytes, limit: int) -> Numbers:
+    """Returns a number for each frame up to `limit`, from rows of how many have which. Raises ValueError for damage."""
+    counts, numbers = _entries(table, "u4", 2).T
+    if int(counts.sum()) > _MAX_FRAMES:
+        raise ValueError("there are too many frames")
+    return np.repeat(numbers, counts)[:limit]
 
 
 def _inside(file: BinaryIO, box: Box, *kinds: bytes) -> list[Box]:
@@ -58,12 +196,3 @@ def _inside(file: BinaryIO, box: Box, *kinds: bytes) -> list[Box]:
     for kind in kinds:
         found = [inner for outer in found for inner in boxes(file, outer.start, outer.end) if inner.kind == kind]
     return found
-
-
-def _sync_samples(file: BinaryIO, track: Box) -> list[int]:
-    for table in _inside(file, track, b"mdia", b"minf", b"stbl", b"stss"):
-        file.seek(table.start + 4)
-        count = min(int.from_bytes(file.read(4), "big"), _MAX_KEY_FRAMES)
-        numbers = file.read(4 * count)
-        return [int.from_bytes(numbers[place : place + 4], "big") - 1 for place in range(0, len(numbers) - 3, 4)]
-    return []

@@ -1,98 +1,205 @@
-"""Which frames are decoded: those that cost little, and what the file says about them."""
+"""Which frames are decoded, and how: key frames from files of their own, as far as the tables of the file say true."""
 
 from __future__ import annotations
 
+import io
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import av
+import cv2
 import numpy as np
 import pytest
 from function_cloud import MEDIA
 from hypothesis import given
 from hypothesis import strategies as st
 from recognition import mp4
-from recognition.frames import FrameReader, UnreadableError, Video, _cheaper
+from recognition.engine import Image
+from recognition.frames import Frame, FrameReader, UnreadableError, Video, _nearest
+
+RATE = 30
 
 
-def clip(path: Path, frames: int, key_frame_each: int) -> Path:
-    """Writes frames that get brighter by one level each."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30)
-        stream.width = stream.height = 64
-        stream.pix_fmt, stream.options = "yuv420p", {"g": str(key_frame_each), "preset": "ultrafast"}
+def clip(
+    path: Path, frames: int, key_frame_each: int, codec: str = "libx264", options: dict[str, str] | None = None
+) -> Path:
+    """Writes frames that get brighter by one level each, with a square that wanders."""
+    with av.open(str(path), "w", options={"movflags": "faststart"} | (options or {})) as container:
+        stream = cast("av.VideoStream", container.add_stream(codec, rate=RATE))
+        stream.width, stream.height, stream.pix_fmt, stream.thread_count = 128, 96, "yuv420p", 1
+        stream.options = {"g": str(key_frame_each), "sc_threshold": "0"}
+        if codec == "libx265":
+            stream.options = {"x265-params": f"log-level=none:pools=1:keyint={key_frame_each}:open-gop=0"}
         for number in range(frames):
-            picture = np.full((64, 64, 3), number, np.uint8)
+            picture = np.full((96, 128, 3), number, np.uint8)
+            picture[30:50, number % 100 : number % 100 + 20] = (255, 0, number)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
         container.mux(stream.encode(None))
     return path
 
 
-def test_the_key_frames_are_those_of_the_file(tmp_path: Path) -> None:
-    path = clip(tmp_path / "clip.mp4", 100, 30)
+def decoded(source: str | io.BytesIO) -> list[tuple[float, Image]]:
+    """Returns all frames with their times."""
+    capture = cv2.VideoCapture(cast("str", source), cv2.CAP_FFMPEG, [])
+    frames = []
+    while (answer := capture.read())[0]:
+        frames.append((capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, np.asarray(answer[1], np.uint8)))
+    capture.release()
+    return frames
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4", "libvpx-vp9"])
+def test_a_key_frame_alone_is_what_the_whole_file_shows(tmp_path: Path, codec: str) -> None:
+    path = clip(tmp_path / "clip.mp4", 100, 30, codec)
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
-    assert mp4.key_frames(path) == [number for number, packet in enumerate(packets) if packet.is_keyframe]
-    assert mp4.key_frames(path) == [0, 30, 60, 90]
+    key_frames = mp4.KeyFrames(path)
+    numbers = key_frames.numbers.tolist()
+    assert numbers == [number for number, packet in enumerate(packets) if packet.is_keyframe]
+    assert len(numbers) >= 3
+    assert key_frames.frames == 100
+    assert key_frames.seconds == pytest.approx(100 / RATE)
+    whole = decoded(str(path))
+    for number in numbers:
+        alone = key_frames.alone(number)
+        assert alone
+        ((_, image),) = decoded(file := io.BytesIO(alone.file))
+        assert file.closed is False
+        shown = [seconds for seconds, picture in whole if np.array_equal(picture, image)]
+        assert shown == [pytest.approx(alone.seconds, abs=0.001)]
+
+
+def test_frames_need_not_be_equally_far_apart(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt, stream.options = 64, 64, "yuv420p", {"g": "4"}
+        for number in range(12):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), number, np.uint8), format="bgr24")
+            frame.pts = number**2
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        told = [float(p.pts * p.time_base) for p in container.demux(video=0) if p.is_keyframe and p.pts is not None]
+    key_frames = mp4.KeyFrames(path)
+    times = [key.seconds for number in key_frames.numbers if (key := key_frames.alone(int(number)))]
+    assert times == pytest.approx(told, abs=0.001)
+    assert len(times) >= 3
+    assert len(set(np.diff(times).round(3))) > 1
 
 
 @pytest.mark.parametrize("name", ["audio-only.mp4", "empty.mp4", "text.mp4", "truncated.mp4"])
 def test_a_file_without_pictures_has_no_key_frames(name: str) -> None:
-    assert mp4.key_frames(MEDIA / name) == []
+    assert mp4.KeyFrames(MEDIA / name).numbers.size == 0
+
+
+def test_fragments_have_their_tables_elsewhere(tmp_path: Path) -> None:
+    path = clip(tmp_path / "clip.mp4", 90, 30, options={"movflags": "frag_keyframe+empty_moov"})
+    assert mp4.KeyFrames(path).numbers.size == 0
+    with Video(path) as video:
+        assert len(list(video.frames(3))) == 3
+
+
+def damaged(path: Path, kind: bytes, at: int, numbers: Sequence[int]) -> None:
+    """Overwrites numbers of 32 bits in the first box of a kind, `at` bytes behind its name."""
+    data = bytearray(path.read_bytes())
+    start = data.index(kind) + 4 + at
+    for place, number in enumerate(numbers):
+        data[start + 4 * place : start + 4 * place + 4] = number.to_bytes(4, "big")
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "numbers"),
+    [
+        (b"stsz", 4, [1, 2**32 - 1]),  # four thousand millions of frames of one byte
+        (b"stsz", 8, [2**32 - 1]),
+        (b"stts", 4, [1, 2**32 - 1]),
+        (b"stsc", 8, [2]),  # the first chunk is not described
+        (b"stsc", 12, [1]),  # fewer frames than there are sizes
+        (b"stsc", 16, [2]),  # another description
+        (b"stss", 4, [2**31]),
+        (b"mdhd", 12, [0]),
+        (b"stbl", -4, [1]),
+    ],
+)
+def test_tables_that_cannot_be_are_not_believed(tmp_path: Path, kind: bytes, at: int, numbers: list[int]) -> None:
+    path = clip(tmp_path / "clip.mp4", 60, 30)
+    damaged(path, kind, at, numbers)
+    assert mp4.KeyFrames(path).numbers.size == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "numbers"),
+    [
+        (b"stco", 8, [2**31]),  # behind the end of the file
+        (b"stco", 8, [0]),  # not where frames are
+        (b"stsz", 12, [0]),
+        (b"stss", 8, [2, 3, 5]),  # they are no key frames
+    ],
+)
+def test_a_frame_that_is_not_where_it_should_be_is_read_otherwise(
+    tmp_path: Path, kind: bytes, at: int, numbers: list[int]
+) -> None:
+    path = clip(tmp_path / "clip.mp4", 90, 30, "libx264")
+    key_frames = mp4.KeyFrames(path).numbers.tolist()
+    damaged(path, kind, at, numbers)
+    assert mp4.KeyFrames(path).numbers.size == len(key_frames)
+    try:
+        with Video(path) as video:
+            frames = list(video.frames(3))
+    except UnreadableError:
+        return  # OpenCV cannot read it either
+    assert [frame.image.shape for frame in frames] == [(96, 128, 3)] * len(frames)
 
 
 @given(st.integers(0, 10**6), st.binary(min_size=1, max_size=8))
-def test_a_damaged_file_gives_numbers_or_none(
-    tmp_path_factory: pytest.TempPathFactory, at: int, rubbish: bytes
-) -> None:
+def test_a_damaged_file_gives_frames_or_none(tmp_path_factory: pytest.TempPathFactory, at: int, rubbish: bytes) -> None:
     data = bytearray((MEDIA / "joe-biden-360p.mp4").read_bytes())
     at %= len(data)
     data[at : at + len(rubbish)] = rubbish
     path = tmp_path_factory.getbasetemp() / "damaged.mp4"
     path.write_bytes(bytes(data))
-    assert all(isinstance(number, int) for number in mp4.key_frames(path))
+    key_frames = mp4.KeyFrames(path)
+    for number in key_frames.numbers.tolist():
+        alone = key_frames.alone(number)
+        assert alone is None or len(alone.file) < 2 * len(data)
 
 
 @pytest.mark.parametrize(
-    ("index", "key_frames", "count", "chosen"),
+    ("index", "key_frames", "within", "chosen"),
     [
-        (15, [0], 30, 15),  # near the beginning nothing is cheaper than itself
-        (
-            150,
-            [*range(0, 300, 30)],
-            300,
-            137,
-        ),  # to reach 150, OpenCV would decode from 120 on, as far as 137 and farther
-        (50, [*range(0, 200, 30)], 200, 50),  # 20 frames to decode are not worth another frame for 17
-        (150, [0, 250], 300, 150),  # 267 would be cheap, but is another part of the clip
-        (150, [0, 160], 300, 177),
-        (70, [0, 75], 90, 70),  # nothing lies behind the end
+        (15, [0], 40, None),  # the first is shown already
+        (150, [*range(0, 300, 30)], 40, 150),
+        (160, [*range(0, 300, 30)], 40, 150),
+        (50, [*range(0, 300, 60)], 40, 60),
+        (150, [0, 250], 40, None),  # that is another part of the clip
+        (150, [], 40, None),
     ],
 )
-def test_a_frame_nearby_is_taken_where_it_is_cheaper(
-    index: int, key_frames: list[int], count: int, chosen: int
-) -> None:
-    assert _cheaper(index, key_frames, count) == chosen
-
-
-@given(st.integers(2, 5000), st.data())
-def test_it_is_near_and_in_the_clip(count: int, data: st.DataObject) -> None:
-    index = data.draw(st.integers(1, count - 1))
-    key_frames = sorted({0, *data.draw(st.lists(st.integers(-5, 2 * count)))})
-    chosen = _cheaper(index, [number for number in key_frames if number >= 0], count)
-    assert 0 < chosen < count
-    assert abs(chosen - index) <= count / 8
+def test_the_key_frame_nearby_is_taken(index: int, key_frames: list[int], within: float, chosen: int | None) -> None:
+    assert _nearest(np.array(key_frames, np.int64), index, within) == chosen
 
 
 def test_the_frames_are_the_ones_that_were_chosen(tmp_path: Path) -> None:
-    """OpenCV shows the frame with that number, whatever it had to decode for it."""
     with Video(clip(tmp_path / "clip.mp4", 200, 30)) as video:
         frames = list(video.frames(4))
-    # The middle, and the quarters: 100, 50 and 150; decoding 20 frames for the 50th is little enough.
-    assert [round(frame.seconds * 30) for frame in frames] == [0, 107, 50, 137]
+    assert (video.width, video.height) == (128, 96)
+    assert video.duration_seconds == pytest.approx(200 / RATE)
+    # The middle, and the quarters: 100, 50 and 150.
+    assert [round(frame.seconds * RATE) for frame in frames] == [0, 90, 60, 150]
     # Of 256 levels, the codec knows 220.
-    assert [int(frame.image.mean().round()) for frame in frames] == pytest.approx([0, 107, 50, 137], abs=5)
+    assert [int(frame.image[60:].mean().round()) for frame in frames] == pytest.approx([0, 90, 60, 150], abs=5)
+
+
+def test_frames_between_few_key_frames_are_seeked(tmp_path: Path) -> None:
+    with Video(clip(tmp_path / "clip.mp4", 200, 250)) as video:
+        frames = list(video.frames(4))
+    assert [round(frame.seconds * RATE) for frame in frames] == [0, 100, 50, 150]
+    assert [int(frame.image[60:].mean().round()) for frame in frames] == pytest.approx([0, 100, 50, 150], abs=5)
 
 
 def test_frames_may_be_asked_for_ahead(tmp_path: Path) -> None:
@@ -112,8 +219,12 @@ def test_no_thread_is_left_of_a_file_that_cannot_be_opened(name: str) -> None:
         assert not thread.is_alive()
 
 
-def test_each_answer_tells_why_no_frame_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Video, "_read", lambda *_: None)
+def test_why_no_frame_decodes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: object) -> Frame | None:
+        return None
+
+    monkeypatch.setattr(Video, "_frame", nothing)
+    monkeypatch.setattr(Video, "_key_frame", nothing)
     with FrameReader(clip(tmp_path / "clip.mp4", 20, 30), 3, time.monotonic() + 60) as video:
         first, second = video.ask(), video.ask()
         with pytest.raises(UnreadableError, match="no frame of the file can be decoded"):

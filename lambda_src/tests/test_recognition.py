@@ -248,14 +248,15 @@ def test_a_variable_frame_rate(tmp_path: Path, enrolled: tuple[Gallery, list[obj
 def test_a_decoder_that_hangs_costs_no_more_than_the_budget(
     enrolled: tuple[Gallery, list[object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    let_go, read = threading.Event(), Video._read
+    let_go, decode = threading.Event(), Video._frame
 
     def hanging(video: Video, number: int, index: int) -> Frame | None:
         if number:
             let_go.wait()
-        return read(video, number, index)
+        return decode(video, number, index)
 
-    monkeypatch.setattr(Video, "_read", hanging)
+    monkeypatch.setattr(Video, "_frame", hanging)
+    monkeypatch.setattr(Video, "_key_frame", lambda *_: None)
     hurried = replace(CONFIG, time_budget_seconds=0.5)
     analysis = analyse(MEDIA / "joe-biden-360p.mp4", enrolled[0], lambda: enrolled[0], hurried)
     let_go.set()
