@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 
 from recognition import mp4
-from recognition.engine import Image
+from recognition.engine import Image, reduced
+from recognition.motion import Changes, thumbnail
 
 T = TypeVar("T")
 
@@ -41,6 +42,26 @@ class Frame:
     number: int
     seconds: float
     image: Image
+
+
+@dataclass(frozen=True)
+class ComparedFrame(Frame):
+    """A frame with its copy for the detector, and what changed since the frame before, unless it is the first."""
+
+    copy: Image
+    changes: Changes | None
+
+
+def compared(frames: Iterator[Frame]) -> Iterator[ComparedFrame]:
+    """Compares each frame with the one before."""
+    before = None
+    for frame in frames:
+        height, width = frame.image.shape[:2]
+        copy = reduced(frame.image)
+        now = thumbnail(copy)
+        changes = None if before is None else Changes.between(before, now, width, height)
+        before = now
+        yield ComparedFrame(frame.number, frame.seconds, frame.image, copy, changes)
 
 
 class Video:
@@ -212,8 +233,8 @@ class FrameReader:
         self._deadline = deadline
         self._first_deadline = max(deadline, time.monotonic() + _PATIENCE_SECONDS)
         self._opened: Future[_Opened] = Future()
-        self._first: Future[Frame | None] | None = None
-        self._wanted: queue.SimpleQueue[Future[Frame | None] | None] = queue.SimpleQueue()
+        self._first: Future[ComparedFrame | None] | None = None
+        self._wanted: queue.SimpleQueue[Future[ComparedFrame | None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(path, limit), name="decoder", daemon=True)
         self._thread.start()
         opened = None
@@ -235,14 +256,14 @@ class FrameReader:
         self._wanted.put(None)
         self._thread.join(max(0.0, self._deadline - time.monotonic()))
 
-    def ask(self) -> Future[Frame | None]:
+    def ask(self) -> Future[ComparedFrame | None]:
         """Begins to decode the next frame, which `get` waits for."""
-        wanted: Future[Frame | None] = Future()
+        wanted: Future[ComparedFrame | None] = Future()
         self._first = self._first or wanted
         self._wanted.put(wanted)
         return wanted
 
-    def get(self, wanted: Future[Frame | None]) -> Frame | None:
+    def get(self, wanted: Future[ComparedFrame | None]) -> ComparedFrame | None:
         """Returns a frame that was asked for, or nothing at the end of the clip or of the time.
 
         Raises UnreadableError when not even the first frame decodes.
@@ -257,7 +278,7 @@ class FrameReader:
             return
         with video:
             self._opened.set_result(_Opened(video.width, video.height, video.duration_seconds))
-            frames = video.frames(limit)
+            frames = compared(video.frames(limit))
             while (wanted := self._wanted.get()) is not None:
                 try:
                     wanted.set_result(next(frames, None))

@@ -1,8 +1,9 @@
-"""Where something moved between two frames: people move, and the room behind them does not."""
+"""What changed between two frames: people move, and the room behind them does not."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
@@ -16,38 +17,58 @@ _MARGIN: Final = 1 / 16  # of the longer side: the detector needs something of w
 
 
 def thumbnail(frame: Image) -> Image:
-    """Returns the frame in gray, as small as it is compared."""
+    """Returns the frame, or a smaller copy of it, in gray and as small as it is compared."""
     scale = _SIDE / max(frame.shape[:2])
     size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
     small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
 
 
-def moved(before: Image, now: Image, frame: Image, faces: Sequence[Box]) -> Box | None:
-    """Returns the part of the frame in which something moved that does not belong to these faces; None without any.
+@dataclass(frozen=True)
+class Changes:
+    """Which pixels of a thumbnail changed, in a frame of `width` x `height`.
 
-    `before` and `now` are thumbnails, `now` that of the frame. Where nothing at all moves, the faces neither, a picture
-    was filmed and standing still says nothing: that is the whole frame.
+    Where nothing at all did, a picture was filmed and standing still says nothing: then everything counts as changed.
     """
-    height, width = frame.shape[:2]
-    changed = (cv2.absdiff(before, now) > _LEVELS).astype(np.uint8)
-    changed = np.asarray(cv2.morphologyEx(changed, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)), np.uint8)
-    if not changed.any():
-        return Box(0, 0, width, height)
-    scale = _SIDE / max(height, width)
-    for face in faces:
-        # Hair above it, shoulders beside it, the body below.
-        across, up = face.right - face.left, face.bottom - face.top
-        left, right = max(0.0, face.left - across), face.right + across
-        top = max(0.0, face.top - up)
-        changed[round(top * scale) :, round(left * scale) : round(right * scale)] = 0
-    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
-    if not rows.size:
-        return None
-    margin = _MARGIN * max(height, width)
-    return Box(
-        left=max(0, round(columns[0] / scale - margin)),
-        top=max(0, round(rows[0] / scale - margin)),
-        right=min(width, round((columns[-1] + 1) / scale + margin)),
-        bottom=min(height, round((rows[-1] + 1) / scale + margin)),
-    )
+
+    pixels: Image
+    width: int
+    height: int
+
+    @classmethod
+    def between(cls, before: Image, now: Image, width: int, height: int) -> Changes:
+        """Compares two thumbnails of frames of that size."""
+        changed = (cv2.absdiff(before, now) > _LEVELS).astype(np.uint8)
+        changed = np.asarray(cv2.morphologyEx(changed, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)), np.uint8)
+        return cls(changed, width, height)
+
+    def area(self) -> Box:
+        """Returns the part of the frame that holds all changes."""
+        return self._around(self.pixels) or Box(0, 0, self.width, self.height)
+
+    def besides(self, faces: Sequence[Box]) -> Box | None:
+        """Returns the part of the frame in which something changed that does not belong to these faces, if any did."""
+        if not self.pixels.any():
+            return self.area()
+        scale = _SIDE / max(self.height, self.width)
+        others = self.pixels.copy()
+        for face in faces:
+            # Hair above it, shoulders beside it, the body below.
+            across, up = face.right - face.left, face.bottom - face.top
+            left, right = max(0.0, face.left - across), face.right + across
+            top = max(0.0, face.top - up)
+            others[round(top * scale) :, round(left * scale) : round(right * scale)] = 0
+        return self._around(others)
+
+    def _around(self, pixels: Image) -> Box | None:
+        rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+        if not rows.size:
+            return None
+        scale = _SIDE / max(self.height, self.width)
+        margin = _MARGIN * max(self.height, self.width)
+        return Box(
+            left=max(0, round(columns[0] / scale - margin)),
+            top=max(0, round(rows[0] / scale - margin)),
+            right=min(self.width, round((columns[-1] + 1) / scale + margin)),
+            bottom=min(self.height, round((rows[-1] + 1) / scale + margin)),
+        )

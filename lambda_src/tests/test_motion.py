@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from recognition import engine, motion
+from recognition import engine
 from recognition.engine import Box, Image
+from recognition.motion import Changes, thumbnail
 
 FACE = Box(400, 200, 600, 400)
 
@@ -18,8 +19,13 @@ def room(*squares: tuple[int, int, int]) -> Image:
     return picture
 
 
+def changes(before: Image, now: Image) -> Changes:
+    height, width = now.shape[:2]
+    return Changes.between(thumbnail(before), thumbnail(now), width, height)
+
+
 def moved(before: Image, now: Image, *faces: Box) -> Box | None:
-    return motion.moved(motion.thumbnail(before), motion.thumbnail(now), now, faces)
+    return changes(before, now).besides(faces)
 
 
 def test_a_filmed_picture_may_hold_a_small_face_anywhere() -> None:
@@ -35,6 +41,14 @@ def test_something_else_that_moves_is_looked_at() -> None:
     assert area is not None
     edges = (area.left, area.top, area.right, area.bottom)
     assert edges == pytest.approx((1000 - 80, 300 - 80, 1068 + 80, 360 + 80), abs=8)
+
+
+def test_all_that_changed_is_in_the_area() -> None:
+    seen = changes(room((400, 200, 200), (1000, 300, 60)), room((420, 200, 200), (1008, 300, 60)))
+    area = seen.area()
+    edges = (area.left, area.top, area.right, area.bottom)
+    assert edges == pytest.approx((400 - 80, 200 - 80, 1068 + 80, 400 + 80), abs=8)
+    assert changes(room(), room()).area() == Box(0, 0, 1280, 720)
 
 
 def test_it_stays_in_the_frame() -> None:
