@@ -138,21 +138,22 @@ def find_faces(frame: Image, *, fine: bool = False, within: Box | None = None, c
         size = (max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale)))
         interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         small = part if scale == 1 else np.asarray(cv2.resize(part, size, interpolation=interpolation), np.uint8)
+        left, top = area.left * scale, area.top * scale
     else:
         whole = reduced(frame) if copy is None else copy
         scale = max(whole.shape[:2]) / max(height, width)
-        top, left = int(area.top * scale), int(area.left * scale)
+        left, top = int(area.left * scale), int(area.top * scale)
         small = whole[top : max(top + 1, round(area.bottom * scale)), left : max(left + 1, round(area.right * scale))]
-    return [
+    found = [
         Box(
-            left=max(area.left, area.left + round(box.left() / scale)),
-            top=max(area.top, area.top + round(box.top() / scale)),
-            right=min(area.right, area.left + round(box.right() / scale)),
-            bottom=min(area.bottom, area.top + round(box.bottom() / scale)),
+            left=max(area.left, round((left + box.left()) / scale)),
+            top=max(area.top, round((top + box.top()) / scale)),
+            right=min(area.right, round((left + box.right()) / scale)),
+            bottom=min(area.bottom, round((top + box.bottom()) / scale)),
         )
         for box in _detected(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
-        if box.right() > 0 and box.bottom() > 0 and box.left() < small.shape[1] and box.top() < small.shape[0]
     ]
+    return [box for box in found if box.right > box.left and box.bottom > box.top]
 
 
 def _detected(gray: Any) -> list[Any]:

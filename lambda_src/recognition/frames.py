@@ -46,7 +46,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class ComparedFrame(Frame):
-    """A frame with its copy for the detector, and what changed since the frame before, unless it is the first."""
+    """A frame with its copy for the detector, and what changed since the frame before if there is one of its size."""
 
     copy: Image
     changes: Changes | None
@@ -54,12 +54,14 @@ class ComparedFrame(Frame):
 
 def compared(frames: Iterator[Frame]) -> Iterator[ComparedFrame]:
     """Compares each frame with the one before."""
-    before = None
+    before: Image | None = None
     for frame in frames:
         height, width = frame.image.shape[:2]
         copy = reduced(frame.image)
         now = thumbnail(copy)
-        changes = None if before is None else Changes.between(before, now, width, height)
+        changes = None
+        if before is not None and before.shape == now.shape:
+            changes = Changes.between(before, now, width, height)
         before = now
         yield ComparedFrame(frame.number, frame.seconds, frame.image, copy, changes)
 

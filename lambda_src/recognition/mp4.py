@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -12,6 +14,7 @@ import numpy.typing as npt
 _MAX_BOXES = 64  # of one level that are looked at
 _MAX_BYTES = 64 * 1024 * 1024  # of a box that is read, and of a frame; the largest table of an hour has half a megabyte
 _MAX_FRAMES = 2_000_000  # 18 hours: a few bytes may claim four thousand millions of them
+_MAX_SECONDS = 1_000_000  # eleven days
 _FILE_TYPE = b"isom\0\0\2\0isomiso2mp41"
 
 Numbers = npt.NDArray[np.int64]
@@ -26,7 +29,8 @@ class Box(NamedTuple):
 
 
 def boxes(file: BinaryIO, start: int, end: int) -> Iterator[Box]:
-    """Yields the boxes between two positions. The last one may claim to end behind `end`."""
+    """Yields the boxes between two positions. The last one may claim to end behind `end`, and behind the file."""
+    end = min(end, file.seek(0, os.SEEK_END))
     for _ in range(_MAX_BOXES):
         if start + 8 > end:
             return
@@ -63,15 +67,12 @@ class KeyFrames:
         self._path = path
         self.numbers: Numbers = np.empty(0, np.int64)
         self.frames, self.seconds = 0, 0.0
-        with path.open("rb") as file:
+        with path.open("rb") as file, contextlib.suppress(IndexError, ValueError):
             whole = Box(b"", 0, path.stat().st_size)
             for movie in _inside(file, whole, b"moov"):
                 for track in _inside(file, movie, b"trak"):
                     if any(_content(file, box)[8:12] == b"vide" for box in _inside(file, track, b"mdia", b"hdlr")):
-                        try:
-                            self._read(file, movie, track)
-                        except (IndexError, ValueError):
-                            self.numbers = np.empty(0, np.int64)
+                        self._read(file, movie, track)
                         return
 
     def alone(self, number: int) -> KeyFrame | None:
@@ -79,14 +80,13 @@ class KeyFrames:
         chunk = int(np.searchsorted(self._first_frames, number, side="right")) - 1
         place = int(self._chunks[chunk]) + int(self._sizes[int(self._first_frames[chunk]) : number].sum())
         size = int(self._sizes[number])
-        if size > _MAX_BYTES:
+        if not (0 < size <= _MAX_BYTES and 0 <= place <= self._path.stat().st_size - size):
             return None
         with self._path.open("rb") as file:
             file.seek(place)
             data = file.read(size)
-        if not data or len(data) < size:
-            return None
-        return KeyFrame(self._file_of(data), float(self._times[number] - self._times[0]) / self._timescale)
+        seconds = float(self._times[number] - self._times[0]) / self._timescale
+        return KeyFrame(self._file_of(data), min(max(0.0, seconds), self.seconds))
 
     def _read(self, file: BinaryIO, movie: Box, track: Box) -> None:
         """Keeps the tables, and what is said about the picture. Raises IndexError or ValueError for what is damaged."""
@@ -116,13 +116,15 @@ class KeyFrames:
         places = tables.get(b"stco") or tables.get(b"co64", b"")
         self._chunks = _entries(places, "u4" if b"stco" in tables else "u8").ravel()
         first, frames, description = _entries(tables.get(b"stsc", b""), "u4", 3).T
-        if (description != 1).any():
-            raise ValueError("the frames are of several kinds")
+        if first[0] != 1 or (description != 1).any():
+            raise ValueError("some frames are not described, or otherwise than others")
         in_chunks = np.repeat(frames, np.diff(first - 1, append=len(self._chunks)))
         self._first_frames = np.cumsum(in_chunks) - in_chunks
         if len(self._times) < count or int(in_chunks.sum()) < count:
             raise ValueError("the tables are of different lengths")
         self.frames, self.seconds = count, float(durations.sum()) / self._timescale
+        if self.seconds > _MAX_SECONDS:
+            raise ValueError("it takes too long")
         # Where the table is missing, all are key frames.
         numbers = _entries(tables[b"stss"], "u4").ravel() - 1 if b"stss" in tables else np.arange(count)
         self.numbers = np.unique(numbers[(numbers >= 0) & (numbers < count)])

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recognition import mp4
 from recognition.engine import Image
-from recognition.frames import Frame, FrameReader, UnreadableError, Video, _nearest
+from recognition.frames import Frame, FrameReader, UnreadableError, Video, _nearest, compared
 
 RATE = 30
 
@@ -119,16 +119,22 @@ def damaged(path: Path, kind: bytes, at: int, numbers: Sequence[int]) -> None:
         (b"stsz", 8, [2**32 - 1]),
         (b"stts", 4, [1, 2**32 - 1]),
         (b"stsc", 8, [2]),  # the first chunk is not described
+        (b"stsc", 8, [0]),
+        (b"stco", 4, [2**31]),  # there are not so many
         (b"stsc", 12, [1]),  # fewer frames than there are sizes
         (b"stsc", 16, [2]),  # another description
         (b"stss", 4, [2**31]),
         (b"mdhd", 12, [0]),
+        (b"mdhd", 12, [1]),  # it takes longer than eleven days
+        (b"hdlr", -8, [2**31]),
         (b"stbl", -4, [1]),
     ],
 )
 def test_tables_that_cannot_be_are_not_believed(tmp_path: Path, kind: bytes, at: int, numbers: list[int]) -> None:
     path = clip(tmp_path / "clip.mp4", 60, 30)
     damaged(path, kind, at, numbers)
+    if kind == b"mdhd":
+        damaged(path, b"stts", 12, [2**31])
     assert mp4.KeyFrames(path).numbers.size == 0
 
 
@@ -193,6 +199,12 @@ def test_the_frames_are_the_ones_that_were_chosen(tmp_path: Path) -> None:
     assert [round(frame.seconds * RATE) for frame in frames] == [0, 90, 60, 150]
     # Of 256 levels, the codec knows 220.
     assert [int(frame.image[60:].mean().round()) for frame in frames] == pytest.approx([0, 90, 60, 150], abs=5)
+
+
+def test_a_picture_of_another_size_is_compared_with_nothing() -> None:
+    sizes = [(96, 128, 3), (96, 128, 3), (128, 96, 3)]
+    frames = compared(Frame(number, 0.0, np.zeros(size, np.uint8)) for number, size in enumerate(sizes))
+    assert [frame.changes is None for frame in frames] == [True, False, True]
 
 
 def test_frames_between_few_key_frames_are_seeked(tmp_path: Path) -> None:
