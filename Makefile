@@ -83,7 +83,7 @@ unit: dev
 	@pytest -n 3
 
 check: dev ## lint, repository rules and unit tests: under three minutes
-	@$(MAKE) -j 2 --output-sync=target lint-ansible lint-code unit
+	@$(MAKE) -j 3 --output-sync=target unit lint-ansible lint-code
 
 evaluate: dev ## [OUTPUT=docs]: show how right the answers are; fails when a stranger is named (docs/evaluation.json, a plot)
 	@python -W ignore benchmarks/evaluate.py $(if $(OUTPUT),--output '$(OUTPUT)')
