@@ -217,7 +217,7 @@ def plot(path: Path, rows: list[dict[str, Any]]) -> None:
         values = np.array([row["stages_ms"].get(stage, 0.0) for row in rows])
         right.bar(places, values, 0.6, bottom=bottom, label=stage)
         bottom += values
-    right.set(ylabel="ms by the clock", title="Where this function's time goes")
+    right.set(ylabel="ms of each stage (they overlap)", title="Where this function's time goes")
     for axes in (left, right):
         axes.set_xticks(places, [row["clip"].replace(", ", "\n") for row in rows], fontsize=8)
         axes.legend(fontsize=8)
