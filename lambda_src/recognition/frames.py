@@ -64,6 +64,7 @@ def compared(frames: Iterator[Frame]) -> Iterator[ComparedFrame]:
             changes = Changes.between(before, now, width, height)
         before = now
         yield ComparedFrame(frame.number, frame.seconds, frame.image, copy, changes)
+        del frame, copy, changes  # a frame may have 100 MB, and the next one is decoded now
 
 
 class Video:
@@ -109,6 +110,7 @@ class Video:
         if first is None:
             raise UnreadableError(_diagnose(self._path))
         yield first
+        del first  # a frame may have 100 MB
         shown = 1
         if self._count <= 1:
             # The container does not say how many frames there are.
@@ -129,6 +131,7 @@ class Video:
             if found is not None:
                 yield found
                 shown += 1
+            del found
 
     def _key_frame(self, number: int, index: int) -> Frame | None:
         """Decodes a key frame from a file of its own; nothing when that fails."""
