@@ -50,15 +50,6 @@ class Box:
         """Tells whether the middle of one of the two lies in the other."""
         return self._holds_middle(other) or other._holds_middle(self)
 
-    def contains(self, other: Box) -> bool:
-        """Tells whether all of the other lies in this one."""
-        return (
-            self.left <= other.left
-            and self.top <= other.top
-            and other.right <= self.right
-            and other.bottom <= self.bottom
-        )
-
     def _holds_middle(self, other: Box) -> bool:
         across, down = (other.left + other.right) / 2, (other.top + other.bottom) / 2
         return self.left <= across <= self.right and self.top <= down <= self.bottom

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -120,9 +120,8 @@ class Video:
             return
         taken: set[int] = set()
         for index in _halving(self._count, limit):
-            near = _nearest(self._key_frames.numbers, index, self._count * _NEARBY)
-            if near in taken:
-                continue
+            free = np.setdiff1d(self._key_frames.numbers, list(taken))
+            near = _nearest(free, index, self._count * _NEARBY)
             found = None
             if near is not None:
                 taken.add(near)
@@ -138,12 +137,16 @@ class Video:
         key_frame = self._key_frames.alone(index)
         if key_frame is None:
             return None
-        file = io.BytesIO(key_frame.file)  # OpenCV reads it without keeping it alive
+        file = io.BytesIO(key_frame.file)  # it has to live as long as OpenCV reads it
         try:
             with contextlib.closing(_Capture(file, [cv2.CAP_PROP_N_THREADS, 1])) as capture:
                 image = capture.read()
         except (_NotOpenedError, cv2.error):
             return None
+        except UnreadableError:
+            if number:
+                return None
+            raise
         # The first tells the size of all.
         if image is None or (self.width and image.shape[:2] != (self.height, self.width)):
             return None
@@ -223,6 +226,13 @@ class _Opened:
     duration_seconds: float
 
 
+class Wanted(NamedTuple):
+    """A frame that was asked for, and until when (of time.monotonic) it is waited for."""
+
+    frame: Future[ComparedFrame | None]
+    deadline: float
+
+
 class FrameReader:
     """Decodes a video in a thread of its own.
 
@@ -238,7 +248,7 @@ class FrameReader:
         self._deadline = deadline
         self._first_deadline = max(deadline, time.monotonic() + _PATIENCE_SECONDS)
         self._opened: Future[_Opened] = Future()
-        self._first: Future[ComparedFrame | None] | None = None
+        self._asked = False
         self._wanted: queue.SimpleQueue[Future[ComparedFrame | None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(path, limit), name="decoder", daemon=True)
         self._thread.start()
@@ -261,19 +271,19 @@ class FrameReader:
         self._wanted.put(None)
         self._thread.join(max(0.0, self._deadline - time.monotonic()))
 
-    def ask(self) -> Future[ComparedFrame | None]:
+    def ask(self) -> Wanted:
         """Begins to decode the next frame, which `get` waits for."""
-        wanted: Future[ComparedFrame | None] = Future()
-        self._first = self._first or wanted
-        self._wanted.put(wanted)
+        wanted = Wanted(Future(), self._deadline if self._asked else self._first_deadline)
+        self._asked = True
+        self._wanted.put(wanted.frame)
         return wanted
 
-    def get(self, wanted: Future[ComparedFrame | None]) -> ComparedFrame | None:
+    def get(self, wanted: Wanted) -> ComparedFrame | None:
         """Returns a frame that was asked for, or nothing at the end of the clip or of the time.
 
         Raises UnreadableError when not even the first frame decodes.
         """
-        return _result(wanted, self._first_deadline if wanted is self._first else self._deadline)
+        return _result(wanted.frame, wanted.deadline)
 
     def _run(self, path: Path, limit: int) -> None:
         try:
@@ -316,7 +326,7 @@ def _halving(count: int, limit: int) -> list[int]:
 def _nearest(key_frames: mp4.Numbers, index: int, within: float) -> int | None:
     """Returns the key frame nearest to a frame, not farther than `within` frames; the first frame is none of them."""
     candidates = key_frames[(key_frames > 0) & (np.abs(key_frames - index) <= within)]
-    return int(min(candidates, key=lambda number: abs(number - index))) if candidates.size else None
+    return int(candidates[np.argmin(np.abs(candidates - index))]) if candidates.size else None
 
 
 def _diagnose(path: Path) -> str:

@@ -42,14 +42,10 @@ class Changes:
         changed = np.asarray(cv2.morphologyEx(changed, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)), np.uint8)
         return cls(changed, width, height)
 
-    def area(self) -> Box:
-        """Returns the part of the frame that holds all changes."""
-        return self._around(self.pixels) or Box(0, 0, self.width, self.height)
-
     def besides(self, faces: Sequence[Box]) -> Box | None:
         """Returns the part of the frame in which something changed that does not belong to these faces, if any did."""
         if not self.pixels.any():
-            return self.area()
+            return Box(0, 0, self.width, self.height)
         scale = _SIDE / max(self.height, self.width)
         others = self.pixels.copy()
         for face in faces:

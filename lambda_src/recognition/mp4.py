@@ -12,9 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 _MAX_BOXES = 64  # of one level that are looked at
-_MAX_BYTES = 64 * 1024 * 1024  # of a box that is read, and of a frame; the largest table of an hour has half a megabyte
+_MAX_BYTES = 64 * 1024 * 1024  # of a frame
+_MAX_TABLE_BYTES = 16 * 1024 * 1024  # the largest table of an hour has half a megabyte
 _MAX_FRAMES = 2_000_000  # 18 hours: a few bytes may claim four thousand millions of them
 _MAX_SECONDS = 1_000_000  # eleven days
+_HIDDEN_SECONDS = 0.1  # by which an edit list may be shorter than the track: durations are rounded
+_TABLES = {b"stsd", b"stts", b"ctts", b"stsc", b"stsz", b"stco", b"co64", b"stss"}
 _FILE_TYPE = b"isom\0\0\2\0isomiso2mp41"
 
 Numbers = npt.NDArray[np.int64]
@@ -41,9 +44,9 @@ def boxes(file: BinaryIO, start: int, end: int) -> Iterator[Box]:
             length, content = int.from_bytes(header[8:16], "big"), start + 16
         elif length == 0:
             length = end - start
-        yield Box(header[4:8], content, start + length)
         if start + length < content:
             return
+        yield Box(header[4:8], content, start + length)
         start += length
 
 
@@ -58,8 +61,8 @@ class KeyFrames:
     """The key frames of the first track of pictures.
 
     `numbers` tells which frames they are, counted from 0. It is empty when the file does not say, as fragments keep
-    their tables elsewhere, or when one of its tables is damaged in a way that shows. `frames` is how many frames the
-    track has, and `seconds` how long they take.
+    their tables elsewhere, when an edit list hides a part of the track, or when a table is damaged in a way that shows.
+    `frames` is how many frames the track has, and `seconds` how long they take.
     """
 
     def __init__(self, path: Path) -> None:
@@ -69,10 +72,12 @@ class KeyFrames:
         self.frames, self.seconds = 0, 0.0
         with path.open("rb") as file, contextlib.suppress(IndexError, ValueError):
             whole = Box(b"", 0, path.stat().st_size)
-            for movie in _inside(file, whole, b"moov"):
-                for track in _inside(file, movie, b"trak"):
-                    if any(_content(file, box)[8:12] == b"vide" for box in _inside(file, track, b"mdia", b"hdlr")):
-                        self._read(file, movie, track)
+            movie = _child(file, whole, b"moov")
+            for track in _children(file, movie):
+                if track.kind == b"trak":
+                    media = _child(file, track, b"mdia")
+                    if _content(file, _child(file, media, b"hdlr"))[8:12] == b"vide":
+                        self._read(file, movie, track, media)
                         return
 
     def alone(self, number: int) -> KeyFrame | None:
@@ -88,24 +93,20 @@ class KeyFrames:
         seconds = float(self._times[number] - self._times[0]) / self._timescale
         return KeyFrame(self._file_of(data), min(max(0.0, seconds), self.seconds))
 
-    def _read(self, file: BinaryIO, movie: Box, track: Box) -> None:
+    def _read(self, file: BinaryIO, movie: Box, track: Box, media: Box) -> None:
         """Keeps the tables, and what is said about the picture. Raises IndexError or ValueError for what is damaged."""
-        media = _inside(file, track, b"mdia")[0]
-        information = _inside(file, media, b"minf")[0]
+        information = _child(file, media, b"minf")
         tables = {
             box.kind: _content(file, box)
-            for outer in _inside(file, information, b"stbl")
-            for box in boxes(file, outer.start, outer.end)
+            for box in _children(file, _child(file, information, b"stbl"))
+            if box.kind in _TABLES
         }
         self._movie_header = _copied(file, movie, b"mvhd")
         self._track_header = _copied(file, track, b"tkhd")
         self._media_headers = _copied(file, media, b"mdhd", b"hdlr")
         self._picture_headers = _copied(file, information, b"vmhd", b"dinf")
         self._description = _box(b"stsd", tables.get(b"stsd", b""))
-        header = _content(file, _inside(file, media, b"mdhd")[0])
-        self._timescale = int.from_bytes(header[20:24] if header[0] else header[12:16], "big")
-        if not self._timescale:
-            raise ValueError("time does not pass")
+        self._timescale = _timescale(_content(file, _child(file, media, b"mdhd")))
 
         self._sizes = _sizes(tables.get(b"stsz", b""))
         count = len(self._sizes)
@@ -125,6 +126,12 @@ class KeyFrames:
         self.frames, self.seconds = count, float(durations.sum()) / self._timescale
         if self.seconds > _MAX_SECONDS:
             raise ValueError("it takes too long")
+        for edits in (box for box in _children(file, track) if box.kind == b"edts"):
+            shown = _shown(_content(file, _child(file, edits, b"elst")))
+            seconds = shown.duration / _timescale(_content(file, _child(file, movie, b"mvhd")))
+            begins = int(self._times.min()) if count else 0
+            if shown.begins > begins or (shown.duration and seconds < self.seconds - _HIDDEN_SECONDS):
+                raise ValueError("the edit list hides a part")
         # Where the table is missing, all are key frames.
         numbers = _entries(tables[b"stss"], "u4").ravel() - 1 if b"stss" in tables else np.arange(count)
         self.numbers = np.unique(numbers[(numbers >= 0) & (numbers < count)])
@@ -152,17 +159,57 @@ def _table(kind: bytes, *numbers: int) -> bytes:
 
 
 def _content(file: BinaryIO, box: Box) -> bytes:
-    """Reads what is in a box. Raises ValueError when it is too large for what it should be."""
-    if box.end - box.start > _MAX_BYTES:
+    """Reads what is in a box. Raises ValueError when it is too large for a table."""
+    if box.end - box.start > _MAX_TABLE_BYTES:
         raise ValueError(f"the box {box.kind!r} is too large")
     file.seek(box.start)
     return file.read(box.end - box.start)
 
 
+def _children(file: BinaryIO, outer: Box) -> Iterator[Box]:
+    """Yields the boxes in a box. Raises ValueError for one that ends behind it: each could claim the whole file."""
+    for box in boxes(file, outer.start, outer.end):
+        if box.end > outer.end:
+            raise ValueError(f"the box {box.kind!r} is larger than what holds it")
+        yield box
+
+
+def _child(file: BinaryIO, outer: Box, kind: bytes) -> Box:
+    """Returns the first box of a kind in a box. Raises ValueError when there is none."""
+    for box in _children(file, outer):
+        if box.kind == kind:
+            return box
+    raise ValueError(f"there is no box {kind!r}")
+
+
+def _timescale(header: bytes) -> int:
+    """Returns the ticks of a second from a header of a movie or of a track's media. Raises ValueError for none."""
+    if not (ticks := int.from_bytes(header[20:24] if header[0] else header[12:16], "big")):
+        raise ValueError("time does not pass")
+    return ticks
+
+
+class _Shown(NamedTuple):
+    """What an edit list shows: from which tick of the media, for how many ticks of the movie (0: to the end)."""
+
+    begins: int
+    duration: int
+
+
+def _shown(edits: bytes) -> _Shown:
+    """Reads an edit list of one part at its normal speed. Raises ValueError for another one."""
+    size = 8 if edits[0] else 4
+    entry = edits[8:]
+    if int.from_bytes(edits[4:8], "big") != 1 or entry[2 * size : 2 * size + 4] != b"\0\1\0\0":
+        raise ValueError("the edit list does more than to begin")
+    begins = int.from_bytes(entry[size : 2 * size], "big", signed=True)
+    if begins < 0:
+        raise ValueError("the edit list begins with nothing")
+    return _Shown(begins, int.from_bytes(entry[:size], "big"))
+
+
 def _copied(file: BinaryIO, outer: Box, *kinds: bytes) -> bytes:
-    return b"".join(
-        _box(box.kind, _content(file, box)) for box in boxes(file, outer.start, outer.end) if box.kind in kinds
-    )
+    return b"".join(_box(box.kind, _content(file, box)) for box in _children(file, outer) if box.kind in kinds)
 
 
 def _entries(table: bytes, kind: str, columns: int = 1, start: int = 4) -> Numbers:
@@ -177,7 +224,10 @@ def _entries(table: bytes, kind: str, columns: int = 1, start: int = 4) -> Numbe
 
 def _sizes(table: bytes) -> Numbers:
     if not (size := int.from_bytes(table[4:8], "big")):
-        return _entries(table, "u4", start=8).ravel()
+        sizes = _entries(table, "u4", start=8).ravel()
+        if len(sizes) > _MAX_FRAMES:
+            raise ValueError("there are too many frames")
+        return sizes
     count = int.from_bytes(table[8:12], "big")
     if count > _MAX_FRAMES:
         raise ValueError("there are too many frames")
@@ -190,11 +240,3 @@ def _runs(table: bytes, limit: int) -> Numbers:
     if int(counts.sum()) > _MAX_FRAMES:
         raise ValueError("there are too many frames")
     return np.repeat(numbers, counts)[:limit]
-
-
-def _inside(file: BinaryIO, box: Box, *kinds: bytes) -> list[Box]:
-    """Returns the boxes at the end of a path of kinds."""
-    found = [box]
-    for kind in kinds:
-        found = [inner for outer in found for inner in boxes(file, outer.start, outer.end) if inner.kind == kind]
-    return found

@@ -18,7 +18,7 @@ import numpy as np
 from recognition import engine
 from recognition.config import Config
 from recognition.engine import Image
-from recognition.frames import ComparedFrame, Frame, FrameReader, UnreadableError
+from recognition.frames import Frame, FrameReader, UnreadableError, Wanted
 from recognition.matching import Decision, Gallery, Person, Sighting, decide_all, group
 from recognition.portraits import Portrait, alike, portrait
 
@@ -120,7 +120,7 @@ def analyse(path: Path, gallery: Gallery, newest: Callable[[], Gallery], config:
 
 def _look(path: Path, gallery: Gallery, config: Config, analysis: Analysis, pictures: dict[int, Picture]) -> None:
     deadline = time.monotonic() + config.time_budget_seconds
-    settled: list[Portrait] = []
+    settled: list[_Known] = []
     # The next frame is decoded and searched for faces while those of this one are encoded; dlib and NumPy let it.
     with FrameReader(path, config.max_frames, deadline) as video, ThreadPoolExecutor(engine.SEARCHES_AT_ONCE) as pool:
         analysis.width, analysis.height = video.width, video.height
@@ -142,15 +142,14 @@ def _look(path: Path, gallery: Gallery, config: Config, analysis: Analysis, pict
             analysis.add("decode", glance.decode_ms)
             analysis.add("detect", glance.detect_ms)
             started = time.monotonic()
-            sightings, portraits = _encode(glance, settled, deadline)
+            sightings, encoded = _encode(glance, settled, deadline)
             if glance.number == 0 or sightings:
                 pictures[glance.number] = glance.picture
-            analysis.faces += len(sightings)
-            seen = group(analysis.people, sightings, config.thresholds)
+            analysis.faces += len(encoded)
+            # Those that were encoded stand last.
+            seen = group(analysis.people, sightings, config.thresholds)[len(sightings) - len(encoded) :]
             settled.extend(
-                portrait
-                for person, portrait in zip(seen, portraits, strict=True)
-                if _is_settled(person, gallery, config)
+                one for person, one in zip(seen, encoded, strict=True) if _is_settled(person, gallery, config)
             )
             analysis.add("encode", (time.monotonic() - started) * 1000)
             if not analysis.people and analysis.frames >= _FRAMES_WITHOUT_FACES:
@@ -175,33 +174,29 @@ class _Glance(NamedTuple):
     detect_ms: float
 
 
-def _glance(
-    video: FrameReader, wanted: Future[ComparedFrame | None], earlier: Future[_Glance | None] | None
-) -> _Glance | None:
+def _glance(video: FrameReader, wanted: Wanted, earlier: Future[_Glance | None] | None) -> _Glance | None:
     """Finds the faces of a frame that was asked for; nothing when there is none.
 
-    What looks as it did in the frame before is not searched again. Small faces take four times as long: they are only
-    searched for where they may be. That is everywhere as long as nobody has been seen, then where something moved.
+    Small ones take four times as long: they are only searched for where they may be. That is everywhere as long as
+    nobody has been seen, then where something moved since the frame before.
     """
     asked = time.monotonic()
     frame = video.get(wanted)
     if frame is None:
         return None
     began = time.monotonic()
-    area = frame.changes.area() if frame.changes else None
-    boxes = engine.find_faces(frame.image, within=area, copy=frame.copy)
+    boxes = engine.find_faces(frame.image, copy=frame.copy)
     searched = time.monotonic()
     before = earlier.result() if earlier else None
     waited = time.monotonic() - searched
-    if before and area:
-        boxes.extend(_others([box for box in before.boxes if not area.contains(box)], boxes))
     anybody = before is not None and before.anybody
     if not boxes and not anybody:
         boxes.extend(engine.find_faces(frame.image, fine=True))
     elif before and frame.changes:
         elsewhere = frame.changes.besides([*before.boxes, *boxes])
         if elsewhere is not None:
-            boxes.extend(_others(engine.find_faces(frame.image, fine=True, within=elsewhere), boxes))
+            small = engine.find_faces(frame.image, fine=True, within=elsewhere)
+            boxes.extend([box for box in small if not any(box.overlaps(other) for other in boxes)])
     return _Glance(
         frame.number,
         round(frame.seconds, 3),
@@ -214,26 +209,35 @@ def _glance(
     )
 
 
-def _others(found: Sequence[engine.Box], known: Sequence[engine.Box]) -> list[engine.Box]:
-    """Returns the faces that are none of those already known."""
-    return [box for box in found if not any(box.overlaps(other) for other in known)]
+class _Known(NamedTuple):
+    """How somebody looked who is decided, and the encoding of that face."""
+
+    portrait: Portrait
+    encoding: engine.Encoding
 
 
-def _encode(glance: _Glance, settled: Sequence[Portrait], deadline: float) -> tuple[list[Sighting], list[Portrait]]:
-    """Returns the faces of a frame with their encodings, and the portraits of the same.
+def _encode(glance: _Glance, settled: Sequence[_Known], deadline: float) -> tuple[list[Sighting], list[_Known]]:
+    """Returns the faces of a frame with their encodings, and what was encoded for them.
 
-    Whoever looks as one did who is `settled` is left out: encoding the face again would say the same again.
+    Whoever looks as one did who is `settled` keeps that encoding: another one would say the same again.
     """
     portraits = [portrait(face) for face in glance.faces]
-    new = [n for n, one in enumerate(portraits) if not any(alike(one, other) for other in settled)]
-    sightings: list[Sighting] = []
+    known = [next((one for one in settled if alike(one.portrait, other)), None) for other in portraits]
+    sightings = [
+        Sighting(glance.number, glance.seconds, box, one.encoding)
+        for box, one in zip(glance.boxes, known, strict=True)
+        if one
+    ]
+    new = [n for n, one in enumerate(known) if one is None]
+    encoded: list[_Known] = []
     for start in range(0, len(new), _FACES_AT_ONCE):
         part = new[start : start + _FACES_AT_ONCE]
         for n, encoding in zip(part, engine.encode_aligned(glance.faces[part]), strict=True):
             sightings.append(Sighting(glance.number, glance.seconds, glance.boxes[n], encoding))
+            encoded.append(_Known(portraits[n], encoding))
         if time.monotonic() > deadline:
             break
-    return sightings, [portraits[n] for n in new[: len(sightings)]]
+    return sightings, encoded
 
 
 def _is_settled(person: Person, gallery: Gallery, config: Config) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -101,6 +102,73 @@ def test_fragments_have_their_tables_elsewhere(tmp_path: Path) -> None:
     assert mp4.KeyFrames(path).numbers.size == 0
     with Video(path) as video:
         assert len(list(video.frames(3))) == 3
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return (len(content) + 8).to_bytes(4, "big") + kind + content
+
+
+def with_edits(data: bytes, edits: bytes) -> bytes:
+    """Returns an MP4 file whose tracks have this edit list and no other; its frames stand before its tables."""
+    changed, start = b"", 0
+    while start < len(data):
+        end = start + int.from_bytes(data[start : start + 4], "big")
+        kind, content = data[start + 4 : start + 8], data[start + 8 : end]
+        start = end
+        if kind in (b"moov", b"trak"):
+            content = with_edits(content, edits)
+        if kind != b"edts":
+            changed += box(kind, content)
+        if kind == b"tkhd":
+            changed += box(b"edts", box(b"elst", edits))
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("edits", "shown"),
+    [
+        ([(4000, 0, 1 << 16)], True),  # all of it
+        ([(0, 0, 1 << 16)], True),  # to its end
+        ([(2000, 2 * 15360, 1 << 16)], False),  # the second half: a telephone cuts so without encoding again
+        ([(2000, 0, 1 << 16)], False),  # the first half
+        ([(500, 2**32 - 1, 1 << 16), (4000, 0, 1 << 16)], False),  # nothing at first
+        ([(4000, 0, 1 << 15)], False),  # at half the speed
+    ],
+)
+def test_what_an_edit_list_hides_is_not_looked_at(
+    tmp_path: Path, edits: list[tuple[int, int, int]], shown: bool
+) -> None:
+    path = clip(tmp_path / "clip.mp4", 120, 30, options={"movflags": "write_colr"})
+    table = b"".join(number.to_bytes(4, "big") for edit in [(0, len(edits)), *edits] for number in edit)
+    path.write_bytes(with_edits(path.read_bytes(), table))
+    assert mp4.KeyFrames(path).numbers.tolist() == ([0, 30, 60, 90] if shown else [])
+    hidden = edits == [(2000, 2 * 15360, 1 << 16)]
+    with Video(path) as video:
+        brightness = [float(frame.image[60:].mean()) for frame in video.frames(2)]
+    assert (min(brightness) > 50) is hidden
+
+
+def test_what_claims_more_than_there_is_costs_nothing(tmp_path: Path) -> None:
+    """Each of the boxes claims the megabytes behind them: read one by one they would fill the memory."""
+    handler = box(b"hdlr", bytes(8) + b"vide")
+    claims = b"".join(b"\0\0\0\x10stbl" + (2**25).to_bytes(4, "big") + b"x%03d" % number for number in range(50))
+    media = box(b"mdia", handler + box(b"minf", claims))
+    path = tmp_path / "bomb.mp4"
+    path.write_bytes(box(b"ftyp", b"isom") + box(b"moov", box(b"trak", media)) + bytes(2**25))
+    tracemalloc.start()
+    try:
+        assert mp4.KeyFrames(path).numbers.size == 0
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_a_box_shorter_than_its_header_ends_the_file(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "odd.mp4"
+    path.write_bytes(box(b"ftyp", b"isom") + box(b"mdat", bytes(50)) + length.to_bytes(4, "big") + b"moov")
+    with pytest.raises(UnreadableError, match="truncated"):
+        Video(path)
 
 
 def damaged(path: Path, kind: bytes, at: int, numbers: Sequence[int]) -> None:

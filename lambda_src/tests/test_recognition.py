@@ -299,6 +299,28 @@ def test_who_looks_the_same_is_encoded_once(tmp_path: Path, enrolled: tuple[Gall
     assert (unknown.frames, unknown.faces, len(unknown.people)) == (2, 2, 1)  # two are needed to say that it is nobody
 
 
+def test_everybody_in_the_picture_is_boxed(tmp_path: Path, enrolled: tuple[Gallery, list[object]]) -> None:
+    """One who is there from the beginning is not encoded again when another one comes, but is seen again."""
+    gallery = enrolled[0]
+    one, other = (
+        np.asarray(cv2.imread(str(MEDIA / "students" / name))) for name in ("Barack Obama.jpg", "Joe Biden.jpg")
+    )
+    halves = [cv2.resize(photo, (480, round(480 * photo.shape[0] / photo.shape[1])))[:480] for photo in (one, other)]
+    with av.open(str(tmp_path / "comes.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.thread_count = 960, 480, "yuv420p", 1
+        for number in range(50):
+            picture = np.full((480, 960, 3), 90, np.uint8)
+            for place, half in enumerate(halves[: 1 if number < 20 else 2]):
+                picture[: half.shape[0], 480 * place : 480 * place + 480] = half
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        container.mux(stream.encode(None))
+    analysis = analyse(tmp_path / "comes.mp4", gallery, lambda: gallery, CONFIG)
+    assert {decision.match.name for decision in analysis.decisions} == {"Barack Obama", "Joe Biden"}
+    assert analysis.faces == 2
+    assert sorted(len(person.sightings) for person in analysis.people) == [1, 2]
+
+
 def test_the_budget_of_time_ends_the_search(enrolled: tuple[Gallery, list[object]]) -> None:
     gallery = enrolled[0]
     hurried = replace(CONFIG, time_budget_seconds=0.0)

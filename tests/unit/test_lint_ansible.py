@@ -93,4 +93,5 @@ def test_only_what_was_checked_is_answered_for(
     of_another = tmp_path / "playdef.yml"
     of_another.write_text(f"{text}        name: roles/two\n")
     assert asked("site.yml") == asked(f"{project}/roles/../site.yml") == asked(str(of_role)) == 0
+    assert subprocess.run([program, "site.yml"], cwd=project, check=False).returncode == 4
     assert asked("more.yml") == asked("none.yml") == asked(str(of_another)) == 4
