@@ -5,12 +5,12 @@ dlib is called directly: importing face_recognition builds its detector (0.4 s) 
 
 from __future__ import annotations
 
-import copy
 import functools
 import importlib.util
 import queue
 import threading
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def _load() -> _Models:
         dlib.fhog_object_detector(str(SAVED_DETECTOR)) if SAVED_DETECTOR.exists() else dlib.get_frontal_face_detector()
     )
     detectors: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    for each in (detector, *(copy.deepcopy(detector) for _ in range(1, SEARCHES_AT_ONCE))):
+    for each in (detector, *(deepcopy(detector) for _ in range(1, SEARCHES_AT_ONCE))):
         detectors.put(each)
     return _Models(
         detectors=detectors,
@@ -119,22 +119,20 @@ def find_faces(frame: Image, *, fine: bool = False, within: Box | None = None, c
     """Finds faces on a scaled copy of the frame, or of a part of it, best first.
 
     They have to be an eighth of the frame's longer side or more. With `fine` a sixteenth is enough, and it takes four
-    times as long. `copy` is what `reduced` returns for the frame, if it is there already.
+    times as long; it may be kept `within` a part. `copy` is what `reduced` returns for the frame, if that is known.
     """
     height, width = frame.shape[:2]
-    area = within or Box(0, 0, width, height)
+    area = (within if fine else None) or Box(0, 0, width, height)
     if fine:
         scale = _FINE_DETECTION_WIDTH / max(height, width)
         part = frame[area.top : area.bottom, area.left : area.right]
         size = (max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale)))
         interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         small = part if scale == 1 else np.asarray(cv2.resize(part, size, interpolation=interpolation), np.uint8)
-        left, top = area.left * scale, area.top * scale
     else:
-        whole = reduced(frame) if copy is None else copy
-        scale = max(whole.shape[:2]) / max(height, width)
-        left, top = int(area.left * scale), int(area.top * scale)
-        small = whole[top : max(top + 1, round(area.bottom * scale)), left : max(left + 1, round(area.right * scale))]
+        small = reduced(frame) if copy is None else copy
+        scale = max(small.shape[:2]) / max(height, width)
+    left, top = area.left * scale, area.top * scale
     found = [
         Box(
             left=max(area.left, round((left + box.left()) / scale)),

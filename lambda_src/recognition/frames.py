@@ -24,7 +24,6 @@ from recognition.motion import Changes, thumbnail
 T = TypeVar("T")
 
 _MAX_PIXELS = 7680 * 4320  # above it a small file asks for gigabytes
-_MAX_SECONDS = 1_000_000  # a time beyond it is a damaged file's
 _PATIENCE_SECONDS = 5.0
 _TOP_LEVEL_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp", b"sidx", b"pnot", b"uuid"}
 _NEARBY = 1 / 8  # part of the clip by which another frame than the wanted one may be away from it
@@ -216,7 +215,7 @@ class _Capture:
         """Returns the time of the frame that was read last, whose number is `index`."""
         # Frames need not be equally far apart: the container's time counts, if it makes sense.
         seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        return seconds if 0 <= seconds < _MAX_SECONDS else index / self.rate
+        return seconds if 0 <= seconds < mp4.MAX_SECONDS else index / self.rate
 
 
 @dataclass(frozen=True)

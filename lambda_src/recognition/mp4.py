@@ -15,7 +15,7 @@ _MAX_BOXES = 64  # of one level that are looked at
 _MAX_BYTES = 64 * 1024 * 1024  # of a frame
 _MAX_TABLE_BYTES = 16 * 1024 * 1024  # the largest table of an hour has half a megabyte
 _MAX_FRAMES = 2_000_000  # 18 hours: a few bytes may claim four thousand millions of them
-_MAX_SECONDS = 1_000_000  # eleven days
+MAX_SECONDS = 1_000_000  # eleven days: a time beyond it is a damaged file's
 _HIDDEN_SECONDS = 0.1  # by which an edit list may be shorter than the track: durations are rounded
 _TABLES = {b"stsd", b"stts", b"ctts", b"stsc", b"stsz", b"stco", b"co64", b"stss"}
 _FILE_TYPE = b"isom\0\0\2\0isomiso2mp41"
@@ -124,7 +124,7 @@ class KeyFrames:
         if len(self._times) < count or int(in_chunks.sum()) < count:
             raise ValueError("the tables are of different lengths")
         self.frames, self.seconds = count, float(durations.sum()) / self._timescale
-        if self.seconds > _MAX_SECONDS:
+        if self.seconds > MAX_SECONDS:
             raise ValueError("it takes too long")
         for edits in (box for box in _children(file, track) if box.kind == b"edts"):
             shown = _shown(_content(file, _child(file, edits, b"elst")))
@@ -223,15 +223,11 @@ def _entries(table: bytes, kind: str, columns: int = 1, start: int = 4) -> Numbe
 
 
 def _sizes(table: bytes) -> Numbers:
-    if not (size := int.from_bytes(table[4:8], "big")):
-        sizes = _entries(table, "u4", start=8).ravel()
-        if len(sizes) > _MAX_FRAMES:
-            raise ValueError("there are too many frames")
-        return sizes
-    count = int.from_bytes(table[8:12], "big")
-    if count > _MAX_FRAMES:
+    if int.from_bytes(table[8:12], "big") > _MAX_FRAMES:
         raise ValueError("there are too many frames")
-    return np.full(count, size, np.int64)
+    if size := int.from_bytes(table[4:8], "big"):
+        return np.full(int.from_bytes(table[8:12], "big"), size, np.int64)
+    return _entries(table, "u4", start=8).ravel()
 
 
 def _runs(table: bytes, limit: int) -> Numbers:

@@ -16,9 +16,8 @@ import numpy.typing as npt
 
 from recognition.engine import Image
 
-Portrait = npt.NDArray[
-    np.float32
-]  # SIDE x SIDE numbers of mean 0, the sum of whose squares is 1 (or 0 if all are equal)
+# SIDE x SIDE numbers of mean 0, the sum of whose squares is 1 (or 0 if all are equal).
+Portrait = npt.NDArray[np.float32]
 
 SIDE: Final = 32
 _OUTSIDE: Final = 22 / 150  # of the aligned face, on each side: hair and what is behind
