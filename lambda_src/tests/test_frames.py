@@ -6,7 +6,8 @@ import io
 import threading
 import time
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +23,7 @@ from recognition.engine import Image
 from recognition.frames import Frame, FrameReader, UnreadableError, Video, _nearest, compared
 
 RATE = 30
+HOLDS_BOXES = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}
 
 
 def clip(
@@ -108,20 +110,29 @@ def box(kind: bytes, content: bytes) -> bytes:
     return (len(content) + 8).to_bytes(4, "big") + kind + content
 
 
-def with_edits(data: bytes, edits: bytes) -> bytes:
-    """Returns an MP4 file whose tracks have this edit list and no other; its frames stand before its tables."""
-    changed, start = b"", 0
+def changed(data: bytes, change: Callable[[bytes, bytes], bytes]) -> bytes:
+    """Returns an MP4 file whose boxes below the tables' are what `change` makes of their kind and content.
+
+    Its frames stand before its tables, or their places would no longer be true.
+    """
+    result, start = b"", 0
     while start < len(data):
         end = start + int.from_bytes(data[start : start + 4], "big")
         kind, content = data[start + 4 : start + 8], data[start + 8 : end]
         start = end
-        if kind in (b"moov", b"trak"):
-            content = with_edits(content, edits)
-        if kind != b"edts":
-            changed += box(kind, content)
-        if kind == b"tkhd":
-            changed += box(b"edts", box(b"elst", edits))
-    return changed
+        result += box(kind, changed(content, change)) if kind in HOLDS_BOXES else change(kind, content)
+    return result
+
+
+def with_edits(data: bytes, edits: bytes) -> bytes:
+    """Returns an MP4 file whose tracks have this edit list and no other."""
+
+    def change(kind: bytes, content: bytes) -> bytes:
+        if kind == b"edts":
+            return b""
+        return box(kind, content) + (box(b"edts", box(b"elst", edits)) if kind == b"tkhd" else b"")
+
+    return changed(data, change)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +157,88 @@ def test_what_an_edit_list_hides_is_not_looked_at(
     with Video(path) as video:
         brightness = [float(frame.image[60:].mean()) for frame in video.frames(2)]
     assert (min(brightness) > 50) is hidden
+
+
+def as_large_places(kind: bytes, content: bytes) -> bytes:
+    """Writes the places of chunks with 64 bits, as files above 4 GB do."""
+    if kind != b"stco":
+        return box(kind, content)
+    return box(b"co64", content[:8] + b"".join(bytes(4) + content[n : n + 4] for n in range(8, len(content), 4)))
+
+
+def as_long_times(kind: bytes, content: bytes) -> bytes:
+    """Writes the times of headers with 64 bits."""
+    if kind not in (b"mvhd", b"mdhd"):
+        return box(kind, content)
+    made, last, ticks, duration = (content[n : n + 4] for n in range(4, 20, 4))
+    times = b"".join([bytes(4), made, bytes(4), last, ticks, bytes(4), duration])
+    return box(kind, b"\x01" + content[1:4] + times + content[20:])
+
+
+@pytest.mark.parametrize("change", [as_large_places, as_long_times])
+def test_tables_have_a_short_and_a_long_form(tmp_path: Path, change: Callable[[bytes, bytes], bytes]) -> None:
+    path = clip(tmp_path / "clip.mp4", 120, 30, options={"movflags": "write_colr"})
+    short = mp4.KeyFrames(path)
+    pictures = [short.alone(number) for number in (0, 30, 60, 90)]
+    data = path.read_bytes()
+    path.write_bytes(changed(data, change))
+    assert path.read_bytes() != data
+    long = mp4.KeyFrames(path)
+    assert long.numbers.tolist() == [0, 30, 60, 90]
+    assert long.seconds == pytest.approx(4.0)
+    for number, picture in zip((0, 30, 60, 90), pictures, strict=True):
+        alone = long.alone(number)
+        assert alone
+        assert picture
+        assert alone.seconds == picture.seconds == pytest.approx(number / RATE)
+        assert np.array_equal(decoded(io.BytesIO(alone.file))[0][1], decoded(io.BytesIO(picture.file))[0][1])
+
+
+def test_frames_of_one_size_have_it_written_once(tmp_path: Path) -> None:
+    path = clip(tmp_path / "clip.mov", 12, 1, "rawvideo")
+    data = path.read_bytes()
+    assert data[data.index(b"stsz") + 8 : data.index(b"stsz") + 12] == (128 * 96 * 3 // 2).to_bytes(4, "big")
+    key_frames = mp4.KeyFrames(path)
+    assert key_frames.numbers.tolist() == [*range(12)]
+    for number, (seconds, picture) in enumerate(decoded(str(path))):
+        alone = key_frames.alone(number)
+        assert alone
+        assert alone.seconds == pytest.approx(seconds)
+        ((_, image),) = decoded(file := io.BytesIO(alone.file))
+        assert np.array_equal(image, picture)
+        assert file.closed is False
+
+
+def test_a_frame_is_shown_when_its_own_offset_says(tmp_path: Path) -> None:
+    path = clip(tmp_path / "clip.mp4", 120, 30, options={"movflags": "write_colr"})
+
+    def later(kind: bytes, content: bytes) -> bytes:
+        """Shows each frame so many ticks after it is decoded as its number is."""
+        if kind == b"ctts":
+            offsets = b"".join((1).to_bytes(4, "big") + number.to_bytes(4, "big") for number in range(120))
+            content = bytes(4) + (120).to_bytes(4, "big") + offsets
+        return b"" if kind == b"edts" else box(kind, content)
+
+    before = mp4.KeyFrames(path).alone(90)
+    path.write_bytes(changed(path.read_bytes(), later))
+    after = mp4.KeyFrames(path).alone(90)
+    assert before
+    assert after
+    assert after.seconds - before.seconds == pytest.approx(90 / (512 * RATE))
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "number"),
+    [(b"stco", 8, 2**31), (b"stsz", 12, 0), (b"stsz", 12, 2**31), (b"stsz", 12, 65 * 2**20)],
+)
+def test_what_lies_beside_the_file_is_not_read(tmp_path: Path, kind: bytes, at: int, number: int) -> None:
+    path = clip(tmp_path / "clip.mp4", 60, 30)
+    assert mp4.KeyFrames(path).alone(0) is not None
+    damaged(path, kind, at, [number])
+    if number == 65 * 2**20:  # the file is large enough, the frame is not believed
+        with path.open("ab") as file:
+            file.truncate(80 * 2**20)
+    assert mp4.KeyFrames(path).alone(0) is None
 
 
 def test_what_claims_more_than_there_is_costs_nothing(tmp_path: Path) -> None:
@@ -273,6 +366,34 @@ def test_a_picture_of_another_size_is_compared_with_nothing() -> None:
     sizes = [(96, 128, 3), (96, 128, 3), (128, 96, 3)]
     frames = compared(Frame(number, 0.0, np.zeros(size, np.uint8)) for number, size in enumerate(sizes))
     assert [frame.changes is None for frame in frames] == [True, False, True]
+
+
+def test_all_pictures_have_the_size_of_the_first(tmp_path: Path) -> None:
+    """A recorder that changes its resolution writes so, with the parameters of its codec in the frames."""
+    path = tmp_path / "changes.mp4"
+    sizes = [(128, 96), (64, 48)]
+    with av.open(str(path), "w") as container:
+        stream = cast("av.VideoStream", container.add_stream("libx264", rate=RATE))
+        encoders = [stream.codec_context, cast("av.VideoCodecContext", av.CodecContext.create("libx264", "w"))]
+        number = 0
+        for encoder, (width, height) in zip(encoders, sizes, strict=True):
+            encoder.width, encoder.height, encoder.pix_fmt, encoder.thread_count = width, height, "yuv420p", 1
+            encoder.framerate, encoder.time_base = Fraction(RATE), Fraction(1, RATE)
+            encoder.options = {"x264-params": "repeat-headers=1:keyint=30:bframes=0"}
+            for picture in [np.full((height, width, 3), 100, np.uint8)] * 60:
+                frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+                frame.pts, number = number, number + 1
+                for packet in encoder.encode(frame):
+                    packet.stream = stream
+                    container.mux(packet)
+            for packet in encoder.encode(None):
+                packet.stream = stream
+                container.mux(packet)
+    assert mp4.KeyFrames(path).numbers.tolist() == [0, 30, 60, 90]
+    with Video(path) as video:
+        frames = list(video.frames(4))
+    assert [frame.seconds for frame in frames] == [0.0, 2.0, 1.0, 3.0]
+    assert [frame.image.shape for frame in frames] == [(96, 128, 3)] * 4
 
 
 def test_frames_between_few_key_frames_are_seeked(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+from function_cloud import MEDIA
 from recognition import engine
 from recognition.engine import Box, Image
 from recognition.motion import Changes, thumbnail
@@ -59,6 +61,21 @@ def test_any_size_of_frame(size: tuple[int, int]) -> None:
     area = moved(black, white)
     assert area == Box(0, 0, size[1], size[0])
     assert engine.find_faces(white[:720, :1280], fine=True, within=Box(0, 0, 1, 1)) == []
+
+
+def test_a_face_has_its_place_in_the_frame_whatever_part_is_searched() -> None:
+    photo = np.asarray(cv2.imread(str(MEDIA / "students" / "Joe Biden.jpg")), np.uint8)
+    frame = np.full((720, 1280, 3), 90, np.uint8)
+    small = cv2.resize(photo, (200, round(200 * photo.shape[0] / photo.shape[1])))
+    frame[400 : 400 + small.shape[0], 900:1100] = small[:320]
+    everywhere, part = (
+        engine.find_faces(frame, fine=True, within=within) for within in (None, Box(870, 380, 1130, 720))
+    )
+    assert len(everywhere) == len(part) == 1
+    edges = [(box.left, box.top, box.right, box.bottom) for box in (*everywhere, *part)]
+    assert edges[0] == pytest.approx(edges[1], abs=10)
+    assert everywhere[0].left > 900
+    assert everywhere[0].top > 400
 
 
 def test_boxes_overlap_when_the_middle_of_one_lies_in_the_other() -> None:

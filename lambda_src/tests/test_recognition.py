@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 import cv2
@@ -287,6 +287,35 @@ def test_a_student_who_comes_later_is_seen(tmp_path: Path, enrolled: tuple[Galle
     clip = film(tmp_path / "later.mp4", ["Barack Obama.jpg", "Joe Biden.jpg"], 30)
     analysis = analyse(clip, gallery, lambda: gallery, CONFIG)
     assert {decision.match.name for decision in analysis.decisions} == {"Barack Obama", "Joe Biden"}
+
+
+def test_an_empty_room_is_not_searched_again_for_who_has_left(
+    tmp_path: Path, enrolled: tuple[Gallery, list[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = np.asarray(cv2.imread(str(MEDIA / "students" / "Barack Obama.jpg")))
+    with av.open(str(tmp_path / "leaves.mp4"), "w") as container:
+        stream = cast("av.VideoStream", container.add_stream("libx264", rate=1))
+        stream.width, stream.height, stream.pix_fmt, stream.thread_count = 640, 480, "yuv420p", 1
+        stream.options = {"g": "1"}
+        for number in range(40):
+            picture = np.full((480, 640, 3), 90, np.uint8)
+            if number < 2:
+                picture[:, 100:540] = cv2.resize(photo, (440, round(440 * photo.shape[0] / photo.shape[1])))[:480]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        container.mux(stream.encode(None))
+    searched: list[object] = []
+    find_faces = engine.find_faces
+
+    def noted(*arguments: Any, **options: Any) -> list[engine.Box]:
+        searched.append("everywhere" if options.get("fine") and not options.get("within") else "otherwise")
+        return find_faces(*arguments, **options)
+
+    monkeypatch.setattr(engine, "find_faces", noted)
+    gallery = enrolled[0]
+    analysis = analyse(tmp_path / "leaves.mp4", gallery, lambda: gallery, CONFIG)
+    assert [decision.match.name for decision in analysis.decisions] == ["Barack Obama"]
+    assert analysis.frames == 5
+    assert "everywhere" not in searched
 
 
 def test_who_looks_the_same_is_encoded_once(tmp_path: Path, enrolled: tuple[Gallery, list[object]]) -> None:
