@@ -373,8 +373,8 @@ def test_all_pictures_have_the_size_of_the_first(tmp_path: Path) -> None:
     path = tmp_path / "changes.mp4"
     sizes = [(128, 96), (64, 48)]
     with av.open(str(path), "w") as container:
-        stream = cast("av.VideoStream", container.add_stream("libx264", rate=RATE))
-        encoders = [stream.codec_context, cast("av.VideoCodecContext", av.CodecContext.create("libx264", "w"))]
+        stream = container.add_stream("libx264", rate=RATE)
+        encoders = [stream.codec_context, av.CodecContext.create("libx264", "w")]
         number = 0
         for encoder, (width, height) in zip(encoders, sizes, strict=True):
             encoder.width, encoder.height, encoder.pix_fmt, encoder.thread_count = width, height, "yuv420p", 1

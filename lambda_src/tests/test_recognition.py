@@ -294,7 +294,7 @@ def test_an_empty_room_is_not_searched_again_for_who_has_left(
 ) -> None:
     photo = np.asarray(cv2.imread(str(MEDIA / "students" / "Barack Obama.jpg")))
     with av.open(str(tmp_path / "leaves.mp4"), "w") as container:
-        stream = cast("av.VideoStream", container.add_stream("libx264", rate=1))
+        stream = container.add_stream("libx264", rate=1)
         stream.width, stream.height, stream.pix_fmt, stream.thread_count = 640, 480, "yuv420p", 1
         stream.options = {"g": "1"}
         for number in range(40):
