@@ -11,6 +11,7 @@ from pathlib import Path
 KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
 KEY = re.compile(r"\b(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) ([A-Za-z0-9+/]+={0,2})")
 LOGIN_TIMEOUT_SECONDS = 60
+KEPT_SECONDS = 60  # as long as Ansible keeps its own connections
 
 
 def is_key(kind: str, encoded: str) -> bool:
@@ -76,18 +77,26 @@ def write(path: Path, text: str, check_mode: bool) -> bool:
     return True
 
 
-def login(config: Path, name: str) -> str | None:
-    """Log in once; None when it worked, else what ssh said."""
-    command = ["ssh", "-F", str(config), "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", name, "true"]
+def login(config: Path, name: str, control_path: str = "") -> str | None:
+    """Log in once, over a connection of its own; None when it worked, else what ssh said.
+
+    ``control_path`` is where the connection is kept for those that follow, and one that was kept there is given up.
+    """
+    command = ["ssh", "-F", str(config), "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"]
+    if control_path:
+        Path(control_path).expanduser().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        command += ["-o", f"ControlPath={control_path}"]
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=LOGIN_TIMEOUT_SECONDS,
-        )
+        if control_path:
+            _run([*command, "-O", "stop", name])
+            command += ["-o", "ControlMaster=auto", "-o", f"ControlPersist={KEPT_SECONDS}"]
+        done = _run([*command, name, "true"])
     except subprocess.TimeoutExpired:
         return f"no answer within {LOGIN_TIMEOUT_SECONDS} s"
     return None if done.returncode == 0 else done.stderr.strip() or f"ssh ended with {done.returncode}"
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=LOGIN_TIMEOUT_SECONDS
+    )

@@ -42,6 +42,12 @@ options:
       O(directory) may describe it.
     type: str
     default: ''
+  control_path:
+    description: >-
+      Socket of a connection, as C(ControlPath) takes it. The one that logged in is kept there for a minute, for whoever
+      uses the same socket; a login takes seconds on a server without hardware support. Empty means that it ends.
+    type: str
+    default: ''
   timeout_seconds:
     description: How long each server may take to answer.
     type: int
@@ -202,7 +208,7 @@ class Access:
 
         def probe() -> bool | None:
             nonlocal said
-            said = login(self.directory / "config", name) or ""
+            said = login(self.directory / "config", name, self.wanted["control_path"]) or ""
             if "Host key verification failed" in said:
                 raise CloudError(
                     f"whoever answers at the address of server '{name}' has another host key than the server showed on "
@@ -262,6 +268,7 @@ def main() -> None:
             "directory": {"type": "path", "required": True},
             "key_file": {"type": "str", "default": "id_ed25519", "no_log": False},
             "proxy_jump": {"type": "str", "default": ""},
+            "control_path": {"type": "str", "default": ""},
             "timeout_seconds": {"type": "int", "default": 300},
         },
         supports_check_mode=True,

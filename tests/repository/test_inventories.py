@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,29 @@ def test_ansible_reads_it(environment: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("classroom-poller-") == (2 if environment == "prod" else 1)
+
+
+def test_no_environment_is_served_by_a_connection_of_another() -> None:
+    """Ansible keeps connections open, and environments have hosts of the same names."""
+
+    def socket(environment: str) -> str:
+        asked = ["ansible", "-i", f"inventory/{environment}", "classroom-poller-1", "-vvv", "-m", "raw", "-a", "true"]
+        done = subprocess.run(
+            [*asked, "-e", "ansible_ssh_executable=/bin/false"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        found = re.search(r"EXEC /bin/false .*ControlPath=\"?([^\s\"']+)", done.stdout)
+        assert found, done.stdout + done.stderr
+        return found[1]
+
+    sockets = [socket(environment) for environment in ENVIRONMENTS]
+    assert len(set(sockets)) == len(ENVIRONMENTS)
+    # The path of a socket has 108 bytes at most: ssh puts 40 for %C, and 17 more while it makes it.
+    assert all(len(str(Path(one).expanduser())) + 40 + 17 < 108 for one in sockets)
 
 
 def test_prod_protects_what_dev_may_lose() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from plugins.module_utils.nova_cloud import CloudError, wait_for
-from plugins.module_utils.ssh_access import console_keys, known_hosts_lines
+from plugins.module_utils.ssh_access import console_keys, known_hosts_lines, login
 from plugins.modules import nova_ssh_access
 from plugins.modules.nova_instances import Instances
 from plugins.modules.nova_server_probe import port_state, problems_of
@@ -290,6 +290,7 @@ def access(cloud: AccessCloud, directory: Path, **changed: Any) -> Access:
         "directory": str(directory),
         "key_file": "id_ed25519",
         "proxy_jump": "",
+        "control_path": "",
         "timeout_seconds": 0,
     }
     return Access(cloud, {**parameters, **changed})
@@ -297,7 +298,7 @@ def access(cloud: AccessCloud, directory: Path, **changed: Any) -> Access:
 
 @pytest.fixture
 def login_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nova_ssh_access, "login", lambda _directory, _name: None)
+    monkeypatch.setattr(nova_ssh_access, "login", lambda *_: None)
 
 
 @pytest.mark.usefixtures("login_works")
@@ -327,7 +328,7 @@ def test_a_guest_that_shows_no_keys_is_never_trusted(tmp_path: Path) -> None:
 
 
 def test_another_host_key_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nova_ssh_access, "login", lambda _directory, _name: "Host key verification failed.")
+    monkeypatch.setattr(nova_ssh_access, "login", lambda *_: "Host key verification failed.")
     with pytest.raises(CloudError, match="has another host key"):
         access(AccessCloud("id-1", block(KEY)), tmp_path, timeout_seconds=600).establish(False)
 
@@ -336,9 +337,7 @@ def test_a_server_that_turns_out_to_be_off_while_it_is_awaited_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloud = AccessCloud("id-1", block(KEY), ("ACTIVE", "SHUTOFF"))
-    monkeypatch.setattr(
-        nova_ssh_access, "login", lambda _directory, _name: None if cloud.started else "No route to host"
-    )
+    monkeypatch.setattr(nova_ssh_access, "login", lambda *_: None if cloud.started else "No route to host")
     result = access(cloud, tmp_path, timeout_seconds=5).establish(False)
     assert cloud.started == 1
     assert result["changes"] == ["server a was SHUTOFF and is started"]
@@ -348,6 +347,27 @@ def test_a_server_that_turns_out_to_be_off_while_it_is_awaited_is_started(
 def test_a_server_that_fails_while_it_is_awaited_stops_the_run_with_its_fault(tmp_path: Path) -> None:
     with pytest.raises(CloudError, match="server 'a' is in state ERROR: No valid host"):
         access(AccessCloud("id-1", "", ("ERROR",)), tmp_path, timeout_seconds=600).establish(False)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_connection_of_a_login_is_a_new_one_and_is_kept_if_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/said\ncase "$*" in *" -O "*) exit 255; esac\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    control_path = str(tmp_path / "cp/%C") if kept else ""
+    assert login(tmp_path / "config", "a", control_path) is None
+    begin = f"-F {tmp_path}/config -o BatchMode=yes -o LogLevel=ERROR"
+    path = f"-o ControlPath={control_path}"
+    assert (tmp_path / "said").read_text().splitlines() == (
+        [f"{begin} {path} -O stop a", f"{begin} {path} -o ControlMaster=auto -o ControlPersist=60 a true"]
+        if kept
+        else [f"{begin} a true"]
+    )
+    if kept:
+        assert (tmp_path / "cp").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_missing_server_is_named(tmp_path: Path) -> None:
