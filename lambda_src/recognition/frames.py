@@ -69,8 +69,8 @@ def compared(frames: Iterator[Frame]) -> Iterator[ComparedFrame]:
 class Video:
     """A video file. Pictures are turned as the file's rotation says; `width` and `height` are so too.
 
-    OpenCV decodes several frames to open a file, and sixteen and more to seek in it, so key frames are decoded from
-    files of their own as long as the tables of the file let them be taken out.
+    OpenCV decodes sixteen frames and more to seek in a file, so key frames are decoded from files of their own as long
+    as the tables of the file let them be taken out.
     """
 
     def __init__(self, path: Path) -> None:

@@ -23,6 +23,7 @@ from recognition.engine import Image
 from recognition.frames import Frame, FrameReader, UnreadableError, Video, _nearest, compared
 
 RATE = 30
+PIXELS = {"mjpeg": "yuvj420p", "prores_ks": "yuv422p10le"}
 HOLDS_BOXES = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}
 
 
@@ -32,7 +33,7 @@ def clip(
     """Writes frames that get brighter by one level each, with a square that wanders."""
     with av.open(str(path), "w", options={"movflags": "faststart"} | (options or {})) as container:
         stream = cast("av.VideoStream", container.add_stream(codec, rate=RATE))
-        stream.width, stream.height, stream.pix_fmt, stream.thread_count = 128, 96, "yuv420p", 1
+        stream.width, stream.height, stream.pix_fmt, stream.thread_count = 128, 96, PIXELS.get(codec, "yuv420p"), 1
         stream.options = {"g": str(key_frame_each), "sc_threshold": "0"}
         if codec == "libx265":
             stream.options = {"x265-params": f"log-level=none:pools=1:keyint={key_frame_each}:open-gop=0"}
@@ -54,9 +55,11 @@ def decoded(source: str | io.BytesIO) -> list[tuple[float, Image]]:
     return frames
 
 
-@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4", "libvpx-vp9"])
+@pytest.mark.parametrize(
+    "codec", ["h263", "libvpx-vp9", "libx264", "libx265", "mjpeg", "mpeg2video", "mpeg4", "prores_ks"]
+)
 def test_a_key_frame_alone_is_what_the_whole_file_shows(tmp_path: Path, codec: str) -> None:
-    path = clip(tmp_path / "clip.mp4", 100, 30, codec)
+    path = clip(tmp_path / f"clip.{'mov' if codec in ('h263', 'prores_ks') else 'mp4'}", 100, 30, codec)
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
     key_frames = mp4.KeyFrames(path)

@@ -264,8 +264,10 @@ def test_a_decoder_that_hangs_costs_no_more_than_the_budget(
     assert analysis.frames == 1
 
 
-def test_a_picture_of_gigabytes_is_not_decoded(tmp_path: Path) -> None:
-    clip = tmp_path / "bomb.mp4"
+@pytest.fixture(scope="module")
+def bomb(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Returns a clip of less than a megabyte whose picture has 134 megapixels."""
+    clip = tmp_path_factory.mktemp("bomb") / "bomb.mp4"
     with av.open(str(clip), "w") as container:
         stream = container.add_stream("libx264", rate=1)
         stream.width, stream.height, stream.pix_fmt = 16_384, 8_192, "yuv420p"
@@ -277,9 +279,24 @@ def test_a_picture_of_gigabytes_is_not_decoded(tmp_path: Path) -> None:
         container.mux(stream.encode(black))
         container.mux(stream.encode(None))
     assert clip.stat().st_size < 1_000_000
-    analysis = analyse(clip, Gallery([]), lambda: Gallery([]), CONFIG)
+    return clip.read_bytes()
+
+
+def test_a_picture_of_gigabytes_is_not_decoded(tmp_path: Path, bomb: bytes) -> None:
+    (tmp_path / "bomb.mp4").write_bytes(bomb)
+    analysis = analyse(tmp_path / "bomb.mp4", Gallery([]), lambda: Gallery([]), CONFIG)
     assert analysis.status is Status.UNREADABLE
     assert analysis.reason == "a picture of 16384x8192 is larger than this service decodes"
+
+
+def test_a_picture_of_gigabytes_that_calls_itself_small_is_unpacked_small(tmp_path: Path, bomb: bytes) -> None:
+    data = bytearray(bomb)
+    sizes = data.index(b"avc1", data.index(b"stsd")) + 4 + 24
+    assert data[sizes : sizes + 4] == struct.pack(">2H", 16_384, 8_192)
+    data[sizes : sizes + 4] = struct.pack(">2H", 640, 480)
+    (tmp_path / "lie.mp4").write_bytes(data)
+    with Video(tmp_path / "lie.mp4") as video:
+        assert [frame.image.shape for frame in video.frames(8)] == [(480, 640, 3)]
 
 
 def test_a_student_who_comes_later_is_seen(tmp_path: Path, enrolled: tuple[Gallery, list[object]]) -> None:
