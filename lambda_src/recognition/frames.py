@@ -18,8 +18,7 @@ import cv2
 import numpy as np
 
 from recognition import mp4
-from recognition.engine import Image, reduced
-from recognition.motion import Changes, thumbnail
+from recognition.engine import Image
 
 T = TypeVar("T")
 
@@ -41,29 +40,6 @@ class Frame:
     number: int
     seconds: float
     image: Image
-
-
-@dataclass(frozen=True)
-class ComparedFrame(Frame):
-    """A frame with its copy for the detector, and what changed since the frame before if there is one of its size."""
-
-    copy: Image
-    changes: Changes | None
-
-
-def compared(frames: Iterator[Frame]) -> Iterator[ComparedFrame]:
-    """Compares each frame with the one before."""
-    before: Image | None = None
-    for frame in frames:
-        height, width = frame.image.shape[:2]
-        copy = reduced(frame.image)
-        now = thumbnail(copy)
-        changes = None
-        if before is not None and before.shape == now.shape:
-            changes = Changes.between(before, now, width, height)
-        before = now
-        yield ComparedFrame(frame.number, frame.seconds, frame.image, copy, changes)
-        del frame, copy, changes  # a frame may have 100 MB, and the next one is decoded now
 
 
 class Video:
@@ -228,7 +204,7 @@ class _Opened:
 class Wanted(NamedTuple):
     """A frame that was asked for, and until when (of time.monotonic) it is waited for."""
 
-    frame: Future[ComparedFrame | None]
+    frame: Future[Frame | None]
     deadline: float
 
 
@@ -248,7 +224,7 @@ class FrameReader:
         self._first_deadline = max(deadline, time.monotonic() + _PATIENCE_SECONDS)
         self._opened: Future[_Opened] = Future()
         self._asked = False
-        self._wanted: queue.SimpleQueue[Future[ComparedFrame | None] | None] = queue.SimpleQueue()
+        self._wanted: queue.SimpleQueue[Future[Frame | None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(path, limit), name="decoder", daemon=True)
         self._thread.start()
         opened = None
@@ -277,7 +253,7 @@ class FrameReader:
         self._wanted.put(wanted.frame)
         return wanted
 
-    def get(self, wanted: Wanted) -> ComparedFrame | None:
+    def get(self, wanted: Wanted) -> Frame | None:
         """Returns a frame that was asked for, or nothing at the end of the clip or of the time.
 
         Raises UnreadableError when not even the first frame decodes.
@@ -292,7 +268,7 @@ class FrameReader:
             return
         with video:
             self._opened.set_result(_Opened(video.width, video.height, video.duration_seconds))
-            frames = compared(video.frames(limit))
+            frames = video.frames(limit)
             while (wanted := self._wanted.get()) is not None:
                 try:
                     wanted.set_result(next(frames, None))

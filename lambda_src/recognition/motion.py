@@ -37,7 +37,9 @@ class Changes:
 
     @classmethod
     def between(cls, before: Image, now: Image, width: int, height: int) -> Changes:
-        """Compares two thumbnails of frames of that size."""
+        """Compares the thumbnail of a frame of that size with the one before; in another size everything changed."""
+        if before.shape != now.shape:
+            return cls(np.ones_like(now), width, height)
         changed = (cv2.absdiff(before, now) > _LEVELS).astype(np.uint8)
         changed = np.asarray(cv2.morphologyEx(changed, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)), np.uint8)
         return cls(changed, width, height)

@@ -20,6 +20,7 @@ from recognition.config import Config
 from recognition.engine import Image
 from recognition.frames import Frame, FrameReader, UnreadableError, Wanted
 from recognition.matching import Decision, Gallery, Person, Sighting, decide_all, group
+from recognition.motion import Changes, thumbnail
 from recognition.portraits import Portrait, alike, portrait
 
 _FRAMES_WITHOUT_FACES = 4  # so many fine looks without a face are enough to say that there is none
@@ -169,6 +170,7 @@ class _Glance(NamedTuple):
     boxes: list[engine.Box]
     faces: Image
     anybody: bool
+    thumbnail: Image
     picture: Picture
     decode_ms: float
     detect_ms: float
@@ -185,15 +187,18 @@ def _glance(video: FrameReader, wanted: Wanted, earlier: Future[_Glance | None] 
     if frame is None:
         return None
     began = time.monotonic()
-    boxes = engine.find_faces(frame.image, copy=frame.copy)
+    copy = engine.reduced(frame.image)
+    boxes = engine.find_faces(frame.image, copy=copy)
+    now = thumbnail(copy)
     searched = time.monotonic()
     before = earlier.result() if earlier else None
     waited = time.monotonic() - searched
     anybody = before is not None and before.anybody
     if not boxes and not anybody:
         boxes.extend(engine.find_faces(frame.image, fine=True))
-    elif before and frame.changes:
-        elsewhere = frame.changes.besides([*before.boxes, *boxes])
+    elif before:
+        height, width = frame.image.shape[:2]
+        elsewhere = Changes.between(before.thumbnail, now, width, height).besides([*before.boxes, *boxes])
         if elsewhere is not None:
             small = engine.find_faces(frame.image, fine=True, within=elsewhere)
             boxes.extend([box for box in small if not any(box.overlaps(other) for other in boxes)])
@@ -203,6 +208,7 @@ def _glance(video: FrameReader, wanted: Wanted, earlier: Future[_Glance | None] 
         boxes,
         engine.aligned(frame.image, boxes),
         anybody or bool(boxes),
+        now,
         Picture.of(frame),
         decode_ms=(began - asked) * 1000,
         detect_ms=(time.monotonic() - began - waited) * 1000,

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recognition import mp4
 from recognition.engine import Image
-from recognition.frames import Frame, FrameReader, UnreadableError, Video, _nearest, compared
+from recognition.frames import Frame, FrameReader, UnreadableError, Video, _nearest
 
 RATE = 30
 PIXELS = {"mjpeg": "yuvj420p", "prores_ks": "yuv422p10le"}
@@ -363,12 +363,6 @@ def test_the_frames_are_the_ones_that_were_chosen(tmp_path: Path) -> None:
     assert [round(frame.seconds * RATE) for frame in frames] == [0, 90, 60, 150]
     # Of 256 levels, the codec knows 220.
     assert [int(frame.image[60:].mean().round()) for frame in frames] == pytest.approx([0, 90, 60, 150], abs=5)
-
-
-def test_a_picture_of_another_size_is_compared_with_nothing() -> None:
-    sizes = [(96, 128, 3), (96, 128, 3), (128, 96, 3)]
-    frames = compared(Frame(number, 0.0, np.zeros(size, np.uint8)) for number, size in enumerate(sizes))
-    assert [frame.changes is None for frame in frames] == [True, False, True]
 
 
 def test_all_pictures_have_the_size_of_the_first(tmp_path: Path) -> None:

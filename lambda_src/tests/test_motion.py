@@ -49,6 +49,11 @@ def test_it_stays_in_the_frame() -> None:
     assert moved(room(), room((0, 0, 40), (1240, 680, 40))) == Box(0, 0, 1280, 720)
 
 
+def test_in_a_picture_of_another_size_everything_changed() -> None:
+    upright = np.ascontiguousarray(room((400, 200, 200)).transpose(1, 0, 2))
+    assert moved(room((400, 200, 200)), upright) == Box(0, 0, 720, 1280)
+
+
 def test_noise_is_no_motion() -> None:
     noise = np.random.default_rng(1).integers(-12, 13, (720, 1280, 3))
     noisy = np.clip(room().astype(int) + noise, 0, 255).astype(np.uint8)
