@@ -98,7 +98,7 @@ def _status(endpoints: Endpoints, options: argparse.Namespace) -> int:
 
 
 def _verify(endpoints: Endpoints, options: argparse.Namespace) -> int:
-    with one_connection(endpoints) as connected:
+    with one_connection(endpoints, kept=True) as connected:
         for line in verify.run(Aws(connected), options.media):
             out(line)
     return 0

@@ -71,20 +71,29 @@ def ssh(endpoints: Endpoints, host: str, argv: Sequence[str], timeout: float, ok
 
 
 @contextmanager
-def one_connection(endpoints: Endpoints) -> Iterator[Endpoints]:
+def one_connection(endpoints: Endpoints, *, kept: bool = False) -> Iterator[Endpoints]:
     """The environment with one SSH connection to each VM for all commands of the block.
 
-    A handshake takes seconds on an emulated VM. A VM that is gone is noticed after 15 s.
+    A handshake takes seconds on an emulated VM. A VM that is gone is noticed after 15 s; with ``kept``, for which a
+    connection that Ansible has just used will do, after a minute.
     """
     with tempfile.TemporaryDirectory(prefix="ssh-") as directory:  # a socket's path may not be long
         config = Path(directory) / "config"
+        shared = kept and _is_kept(endpoints)
+        own = f"ControlMaster auto\n  ControlPath {directory}/%C\n  ControlPersist 120\n"
         config.write_text(
-            f"Host *\n  ControlMaster auto\n  ControlPath {directory}/%C\n  ControlPersist 120\n"
+            f"Host *\n  {f'ControlPath {endpoints.ssh_control_path}' if shared else own}\n"
             f'  ServerAliveInterval 5\n  ServerAliveCountMax 3\nInclude "{endpoints.ssh_config}"\n',
             encoding="utf-8",
         )
         try:
             yield replace(endpoints, ssh_config=config)
         finally:
-            for host in endpoints.pollers:
+            for host in () if shared else endpoints.pollers:
                 run(["ssh", "-F", str(config), "-O", "exit", host], 20, ok=range(256))
+
+
+def _is_kept(endpoints: Endpoints) -> bool:
+    """Whether Ansible keeps a connection to every VM open."""
+    command = ["ssh", "-F", str(endpoints.ssh_config), "-o", f"ControlPath={endpoints.ssh_control_path}", "-O", "check"]
+    return all(run([*command, host], 20, ok=range(256)).code == 0 for host in endpoints.pollers)

@@ -35,6 +35,7 @@ class Endpoints:
     gallery_key: str
     pollers: tuple[str, ...]
     ssh_config: Path
+    ssh_control_path: str
     cloud_container: str | None
     aws_container: str | None
     results_dir: str
@@ -95,6 +96,7 @@ def parse(document: Mapping[str, Any], state_dir: Path, root: Path) -> Endpoints
         gallery_key=gallery["key"],
         pollers=tuple(pollers),
         ssh_config=_path(document["ssh_config"], root),
+        ssh_control_path=document["ssh_control_path"],
         cloud_container=document.get("cloud_container") or None,
         aws_container=document.get("aws_container") or None,
         results_dir=document["results_dir"],
