@@ -11,6 +11,10 @@ from classroom_ops.environment import Endpoints
 
 SECONDS = 60.0
 _NONE_FOUND = 1  # grep's exit code
+# To find a result and to read it by one command: each takes more than a second on an emulated VM.
+_READ = (
+    'grep -rlF --include="*.json" "$@" | sed "s/json$/csv/" | while read -r csv; do echo "$csv"; cat -- "$csv"; done'
+)
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,27 @@ def find(endpoints: Endpoints, text: str, *, prefix: bool = False, timeout: floa
     Raises:
         CommandError: a VM cannot be reached, or its results cannot be read.
     """
-    patterns: list[str] = []
-    for pattern in _quoted(text, closed=not prefix):
-        patterns += ["-e", pattern]
+    patterns = _patterns(text, closed=not prefix)
     argv = ["sudo", "-n", "grep", "-rlF", "--include=*.json", *patterns, "--", endpoints.results_dir]
     found: list[Stored] = []
     for host in endpoints.pollers:
         output = ssh(endpoints, host, argv, timeout, ok=(0, _NONE_FOUND))
         found += [Stored(host, line) for line in output.stdout.splitlines() if line]
     return found
+
+
+def read(endpoints: Endpoints, key: str, timeout: float = SECONDS) -> tuple[Stored, str] | None:
+    """The CSV of the only result that names the video `key`, and its text; nothing where there is none yet.
+
+    Raises:
+        CommandError: a VM cannot be reached, or its results cannot be read.
+    """
+    argv = ["sudo", "-n", "sh", "-c", _READ, "sh", *_patterns(key, closed=True), "--", endpoints.results_dir]
+    for host in endpoints.pollers:
+        path, _, text = ssh(endpoints, host, argv, timeout).stdout.partition("\n")
+        if path:
+            return Stored(host, path), text
+    return None
 
 
 def remove(endpoints: Endpoints, files: Iterable[Stored], timeout: float = SECONDS) -> None:
@@ -50,6 +66,10 @@ def remove(endpoints: Endpoints, files: Iterable[Stored], timeout: float = SECON
     for host, paths in by_host.items():
         for start in range(0, len(paths), 200):  # a command line has a limit
             ssh(endpoints, host, ["sudo", "-n", "rm", "-f", "--", *paths[start : start + 200]], timeout)
+
+
+def _patterns(text: str, *, closed: bool) -> list[str]:
+    return [part for pattern in _quoted(text, closed=closed) for part in ("-e", pattern)]
 
 
 def _quoted(text: str, *, closed: bool) -> set[str]:

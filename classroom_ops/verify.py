@@ -12,14 +12,12 @@ from pathlib import Path
 from classroom_ops import answers, stored, upload, workload
 from classroom_ops.answers import Answer, Upload
 from classroom_ops.aws import Aws, AwsFailure, explain
-from classroom_ops.commands import ssh
 from classroom_ops.environment import PROJECT_ROOT, Endpoints
 from classroom_ops.errors import NoAnswerError, OpsError
 
 PREFIX = "verify"
 ON_VM_SECONDS = 60.0
 TICK_SECONDS = 0.5
-SSH_SECONDS = 60.0  # an emulated VM at work takes its time for a login
 
 
 @dataclass(frozen=True)
@@ -80,15 +78,14 @@ def on_vm(endpoints: Endpoints, sent: Upload, wanted: str, seconds: float = ON_V
         OpsError: a VM cannot be asked.
     """
     deadline = time.monotonic() + seconds
-    while not (files := stored.find(endpoints, sent.key)):
+    while not (found := stored.read(endpoints, sent.key)):
         if time.monotonic() > deadline:
             raise NoAnswerError(f"the bucket has the answer, but no VM stored it within {seconds:.0f} s: make status")
         time.sleep(TICK_SECONDS)
-    path = f"{files[-1].path.removesuffix('.json')}.csv"
-    text = ssh(endpoints, files[-1].host, ["sudo", "-n", "cat", "--", path], SSH_SECONDS).stdout
+    file, text = found
     if rows_of(text) != rows_of(wanted):
-        raise NoAnswerError(f"{files[-1].host}:{path} says {text!r}, the bucket {wanted!r}: make logs")
-    return stored.Stored(files[-1].host, path)
+        raise NoAnswerError(f"{file.host}:{file.path} says {text!r}, the bucket {wanted!r}: make logs")
+    return file
 
 
 def prove(aws: Aws, media: Path) -> Proof:
