@@ -7,11 +7,11 @@ MAKEFLAGS += --no-print-directory
 
 ENVIRONMENT ?= local
 PATH := $(CURDIR)/.venv/bin:$(PATH)
-export PYTHONUNBUFFERED = 1
 # As in the function's image: threads that wait for one another spin, and whatever else runs then makes them ten times slower.
 export OPENBLAS_NUM_THREADS = 1
-# Ansible compiled anew in each of its processes would cost half a second each time.
-unexport PYTHONDONTWRITEBYTECODE
+# Ansible compiled anew in each of its processes would cost half a second each time. Unbuffered, Python reads each of its modules
+# byte by byte from the pipe that it comes through.
+unexport PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED
 PLAYBOOK = ansible-playbook -i inventory/$(ENVIRONMENT)
 VAULT_PASSWORD_FILE ?= $(HOME)/.config/smart-classroom/$(ENVIRONMENT).vault-password
 ifneq ($(wildcard $(VAULT_PASSWORD_FILE)),)
@@ -86,13 +86,13 @@ check: dev ## lint, repository rules and unit tests: under three minutes
 	@$(MAKE) -j 3 --output-sync=target unit lint-ansible lint-code
 
 evaluate: dev ## [OUTPUT=docs]: show how right the answers are; fails when a stranger is named (docs/evaluation.json, a plot)
-	@python -W ignore benchmarks/evaluate.py $(if $(OUTPUT),--output '$(OUTPUT)')
+	@python -u -W ignore benchmarks/evaluate.py $(if $(OUTPUT),--output '$(OUTPUT)')
 
 bench: dev ## [ROUNDS=5] time the function against the usual way, on the same clips (docs/bench.json, a plot)
-	@python -W ignore benchmarks/bench.py --rounds $(or $(ROUNDS),5) --image "$$(python roles/lambda_image/files/build_image.py tag --project .)"
+	@python -u -W ignore benchmarks/bench.py --rounds $(or $(ROUNDS),5) --image "$$(python roles/lambda_image/files/build_image.py tag --project .)"
 
 fuzz: dev ## [COUNT=500] [SEED=1]: answer damaged clips and photos; fails when one is too much for the function
-	@python -W ignore benchmarks/fuzz.py --count $(or $(COUNT),500) --seed $(or $(SEED),1)
+	@python -u -W ignore benchmarks/fuzz.py --count $(or $(COUNT),500) --seed $(or $(SEED),1)
 
 test: ## everything: check, each role's scenario, and the whole system up, tested, broken, mended and down
 	@bin/test
