@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 TYPES: dict[str, type] = {"str": str, "path": str, "bool": bool, "int": int, "float": float, "list": list, "dict": dict}
+CONDITIONS = {"when", "that", "until", "failed_when", "changed_when"}
 
 pytestmark = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 
@@ -54,6 +57,35 @@ def test_specification_equals_defaults_in_names_values_and_types(role: Path) -> 
         if "default" in option and "{{" not in str(option["default"]):
             assert isinstance(option["default"], TYPES[option["type"]]), name
             assert not (option["type"] == "int" and isinstance(option["default"], bool)), name
+
+
+def expressions(value: Any, key: str = "") -> Iterator[str]:
+    """Every Jinja expression in a file's values; that of a condition stands without braces."""
+    if isinstance(value, dict):
+        for name, below in value.items():
+            yield from expressions(below, name)
+    elif isinstance(value, list):
+        for below in value:
+            yield from expressions(below, key)
+    elif isinstance(value, str) and key in CONDITIONS:
+        yield f"{value} is a condition"
+    elif isinstance(value, str):
+        yield from re.findall(r"{[{%]-?(.*?)-?[%}]}", value, re.DOTALL)
+
+
+def test_booleans_may_be_given_on_a_command_line(role: Path) -> None:
+    """``-e name=true`` gives text, which is true whatever it says, and as a condition ends the run."""
+    booleans = [name for name, option in documented(role).items() if option["type"] == "bool"]
+    files = [*role.glob("tasks/*.yml"), *role.glob("vars/*.yml"), *(ROOT / "playbooks").glob("*.yml")]
+    wrong = {
+        f"{path.relative_to(ROOT)}: {expression}"
+        for path in files
+        for expression in expressions(load(path))
+        for name in booleans
+        # A module takes it as it comes.
+        if expression.strip() != name and re.search(rf"\b{name}\b(?! \| bool)", expression)
+    }
+    assert wrong == set()
 
 
 def test_inventory_sets_only_documented_variables(role: Path) -> None:
