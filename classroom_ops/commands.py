@@ -80,9 +80,9 @@ def one_connection(endpoints: Endpoints, *, kept: bool = False) -> Iterator[Endp
     with tempfile.TemporaryDirectory(prefix="ssh-") as directory:  # a socket's path may not be long
         config = Path(directory) / "config"
         shared = kept and _is_kept(endpoints)
-        own = f"ControlMaster auto\n  ControlPath {directory}/%C\n  ControlPersist 120\n"
+        path = endpoints.ssh_control_path if shared else f"{directory}/%C"
         config.write_text(
-            f"Host *\n  {f'ControlPath {endpoints.ssh_control_path}' if shared else own}\n"
+            f"Host *\n  ControlMaster auto\n  ControlPath {path}\n  ControlPersist 120\n"
             f'  ServerAliveInterval 5\n  ServerAliveCountMax 3\nInclude "{endpoints.ssh_config}"\n',
             encoding="utf-8",
         )
@@ -95,5 +95,7 @@ def one_connection(endpoints: Endpoints, *, kept: bool = False) -> Iterator[Endp
 
 def _is_kept(endpoints: Endpoints) -> bool:
     """Whether Ansible keeps a connection to every VM open."""
+    if not endpoints.ssh_control_path:
+        return False
     command = ["ssh", "-F", str(endpoints.ssh_config), "-o", f"ControlPath={endpoints.ssh_control_path}", "-O", "check"]
     return all(run([*command, host], 20, ok=range(256)).code == 0 for host in endpoints.pollers)

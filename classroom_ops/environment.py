@@ -96,7 +96,7 @@ def parse(document: Mapping[str, Any], state_dir: Path, root: Path) -> Endpoints
         gallery_key=gallery["key"],
         pollers=tuple(pollers),
         ssh_config=_path(document["ssh_config"], root),
-        ssh_control_path=document["ssh_control_path"],
+        ssh_control_path=document.get("ssh_control_path") or "",
         cloud_container=document.get("cloud_container") or None,
         aws_container=document.get("aws_container") or None,
         results_dir=document["results_dir"],

@@ -11,10 +11,15 @@ from classroom_ops.environment import Endpoints
 
 SECONDS = 60.0
 _NONE_FOUND = 1  # grep's exit code
-# To find a result and to read it by one command: each takes more than a second on an emulated VM.
-_READ = (
-    'grep -rlF --include="*.json" "$@" | sed "s/json$/csv/" | while read -r csv; do echo "$csv"; cat -- "$csv"; done'
-)
+# To find a result and to read it by one command: each takes more than a second on an emulated VM. The poller writes the
+# CSV after the JSON, so a result without one is not there yet.
+_READ = """
+found=$(grep -rlF --include="*.json" "$@")
+[ $? -le 1 ] || exit 2
+printf "%s\\n" "$found" | sed "s/json$/csv/" | while read -r csv; do
+    [ ! -f "$csv" ] || { echo "$csv"; cat -- "$csv"; }
+done
+"""
 
 
 @dataclass(frozen=True)

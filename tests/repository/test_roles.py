@@ -77,10 +77,11 @@ def test_booleans_may_be_given_on_a_command_line(role: Path) -> None:
     """``-e name=true`` gives text, which is true whatever it says, and as a condition ends the run."""
     booleans = [name for name, option in documented(role).items() if option["type"] == "bool"]
     files = [*role.glob("tasks/*.yml"), *role.glob("vars/*.yml"), *(ROOT / "playbooks").glob("*.yml")]
+    values = [(path, load(path)) for path in files] + [(path, path.read_text()) for path in role.glob("templates/*")]
     wrong = {
         f"{path.relative_to(ROOT)}: {expression}"
-        for path in files
-        for expression in expressions(load(path))
+        for path, value in values
+        for expression in expressions(value)
         for name in booleans
         # A module takes it as it comes.
         if expression.strip() != name and re.search(rf"\b{name}\b(?! \| bool)", expression)

@@ -57,7 +57,7 @@ def written(tmp_path: Path) -> dict[str, Any]:
         "gallery": {"bucket": "output-bucket-vid", "key": ".gallery/known-encodings.json"},
         "pollers": ["classroom-poller-1"],
         "ssh_config": ".state/local/ssh/config",
-        "ssh_control_path": "~/.ansible/cp/0123456789ab-%C",
+        "ssh_control_path": "/root/.ansible/cp/0123456789-%n",
         "cloud_container": None,
         "aws_container": None,
         "results_dir": str(tmp_path / "results"),

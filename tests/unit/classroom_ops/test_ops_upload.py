@@ -14,7 +14,8 @@ import pytest
 
 from classroom_ops import answers, cli, environment, stored, upload
 from classroom_ops.aws import Aws
-from classroom_ops.errors import NoAnswerError, OpsError, UsageError
+from classroom_ops.environment import Endpoints
+from classroom_ops.errors import CommandError, NoAnswerError, OpsError, UsageError
 
 CSV = "name,major,year\r\nAda,Physics,Senior\r\n"
 
@@ -61,6 +62,26 @@ def test_keys_with_special_letters_are_found_in_bucket_and_on_the_vm(
     assert upload.upload(aws, video, key, 20) == CSV
     assert [Path(one.path).name for one in stored.find(aws.endpoints, key)] == [name]
     assert f"s3://output-bucket-vid/{key.removesuffix('.mp4')}.csv" in capsys.readouterr().err
+
+
+def test_a_result_without_its_csv_is_not_there_yet(endpoints: Endpoints) -> None:
+    """The poller writes the CSV last."""
+    results = Path(endpoints.results_dir)
+    (results / "a.json").write_text('{"video": {"key": "a b.mp4"}}')
+    (results / "other.json").write_text('{"video": {"key": "b.mp4"}}')
+    assert stored.read(endpoints, "a b.mp4") is None
+    (results / "a.csv").write_text("name,major,year\r\n")
+    assert stored.read(endpoints, "a b.mp4") == (
+        stored.Stored("classroom-poller-1", str(results / "a.csv")),
+        "name,major,year\r\n",
+    )
+    assert stored.read(endpoints, "c.mp4") is None
+
+
+def test_results_that_cannot_be_read_are_no_reason_to_wait(endpoints: Endpoints) -> None:
+    Path(endpoints.results_dir).rmdir()
+    with pytest.raises(CommandError, match="No such file"):
+        stored.read(endpoints, "a.mp4")
 
 
 def test_an_earlier_answer_for_the_same_bytes_is_not_taken_for_this_one(
