@@ -12,8 +12,3 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 sys.setdlopenflags(os.RTLD_LAZY)
 # A picture that unpacks to more than 100 megapixels is refused.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "100000000")
-# Before FFmpeg opens a file it decodes a frame of it, to learn how pictures are stored and in which order. For H.264
-# that costs half as much again as the frame itself, and OpenCV needs none of it: only these decoders are asked.
-os.environ.setdefault(
-    "OPENCV_FFMPEG_CAPTURE_OPTIONS", "codec_whitelist;h263,hevc,mjpeg,mpeg2video,mpeg4,png,prores,vp9"
-)

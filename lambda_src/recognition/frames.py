@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
+import os
 import queue
 import threading
 import time
@@ -26,6 +28,20 @@ _MAX_PIXELS = 7680 * 4320  # above it a small file asks for gigabytes
 _PATIENCE_SECONDS = 5.0
 _TOP_LEVEL_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp", b"sidx", b"pnot", b"uuid"}
 _NEARBY = 1 / 8  # part of the clip by which another frame than the wanted one may be away from it
+# Before FFmpeg opens a file it decodes a frame of it, to learn how pictures are stored and in which order. For H.264
+# that costs half as much again as a key frame itself, and OpenCV needs none of it: where one is alone, only these
+# decoders are asked. Of a whole file a frame is looked at, as it may be larger than the file says. OpenCV reads the
+# variable at each opening; it is always there, so that to change it moves nothing that another thread may be reading.
+_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_OPTIONS_WHOLE = "rtsp_transport;tcp"  # OpenCV's own
+_OPTIONS_ALONE = "codec_whitelist;h263,hevc,mjpeg,mpeg2video,mpeg4,png,prores,vp9"
+os.environ[_OPTIONS] = _OPTIONS_WHOLE
+# FFmpeg refuses to convert interlaced pictures; OpenCV does not look, and answers with memory that was never written:
+# with what was there before, perhaps another video. So the memory is filled, and a picture of nothing else is none.
+_M_PERTURB = -6  # malloc.h
+_FILLING = 0xA5
+_FILLS = threading.Lock()
+_LIBC = ctypes.CDLL(None)
 _PARAMETERS = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
 
 
@@ -114,7 +130,7 @@ class Video:
             return None
         file = io.BytesIO(key_frame.file)  # it has to live as long as OpenCV reads it
         try:
-            with contextlib.closing(_Capture(file, [cv2.CAP_PROP_N_THREADS, 1])) as capture:
+            with contextlib.closing(_Capture(file)) as capture:
                 image = capture.read()
         except (_NotOpenedError, cv2.error):
             return None
@@ -144,7 +160,7 @@ class Video:
     def _opened(self) -> _Capture:
         if self._whole is None:
             try:
-                self._whole = _Capture(str(self._path), [])
+                self._whole = _Capture(self._path)
             except _NotOpenedError as error:
                 raise UnreadableError(_diagnose(self._path)) from error
         return self._whole
@@ -155,11 +171,19 @@ class _NotOpenedError(Exception):
 
 
 class _Capture:
-    """What OpenCV reads frames from; raises UnreadableError for pictures that are too large to be decoded."""
+    """A file, or a file of one frame, that OpenCV reads; raises UnreadableError for pictures that are too large."""
 
-    def __init__(self, source: str | io.BytesIO, parameters: list[int]) -> None:
-        # The stubs of OpenCV know nothing of streams.
-        self._capture = cv2.VideoCapture(cast("str", source), cv2.CAP_FFMPEG, [*_PARAMETERS, *parameters])
+    def __init__(self, source: Path | io.BytesIO) -> None:
+        if isinstance(source, Path):
+            self._capture = cv2.VideoCapture(str(source), cv2.CAP_FFMPEG, _PARAMETERS)
+        else:
+            os.environ[_OPTIONS] = _OPTIONS_ALONE
+            try:
+                # The stubs of OpenCV know nothing of streams.
+                one_thread = [*_PARAMETERS, cv2.CAP_PROP_N_THREADS, 1]
+                self._capture = cv2.VideoCapture(cast("str", source), cv2.CAP_FFMPEG, one_thread)
+            finally:
+                os.environ[_OPTIONS] = _OPTIONS_WHOLE
         if not self._capture.isOpened():
             raise _NotOpenedError
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
@@ -182,10 +206,21 @@ class _Capture:
 
     def read(self) -> Image | None:
         try:
-            decoded, image = self._capture.read()
+            if not self._capture.grab():
+                return None
+            image = np.empty((self.height, self.width, 3), np.uint8)
+            with _FILLS:
+                _LIBC.mallopt(_M_PERTURB, _FILLING ^ 0xFF)
+                try:
+                    decoded, answer = self._capture.retrieve(image)
+                finally:
+                    _LIBC.mallopt(_M_PERTURB, 0)
         except cv2.error:
             return None
-        return np.asarray(image, dtype=np.uint8) if decoded and image is not None and image.size else None
+        if not decoded or answer is None or not answer.size:
+            return None
+        image = np.asarray(answer, np.uint8)
+        return None if image[0, 0, 0] == _FILLING and (image == _FILLING).all() else image
 
     def seconds(self, index: int) -> float:
         """Returns the time of the frame that was read last, whose number is `index`."""
@@ -322,4 +357,4 @@ def _diagnose(path: Path) -> str:
         index = file.read(min(index_box.end - index_box.start, 16 * 1024 * 1024))
     if b"vide" not in index:
         return "the file holds sound but no picture" if b"soun" in index else "the file holds no picture"
-    return "no frame of the file can be decoded: it is damaged or in a format that is not supported"
+    return "no frame of the file can be decoded: it is damaged, interlaced or in a format that is not supported"

@@ -102,6 +102,44 @@ def test_a_file_without_pictures_has_no_key_frames(name: str) -> None:
     assert mp4.KeyFrames(MEDIA / name).numbers.size == 0
 
 
+INTERLACED = {
+    "libx264": {"x264-params": "tff=1"},
+    "libx265": {"x265-params": "log-level=none:pools=1:interlace=1"},
+    "mpeg2video": {"flags": "+ildct+ilme"},
+    "mpeg4": {"flags": "+ildct+ilme"},
+    "prores_ks": {"flags": "+ildct+ilme"},
+}
+
+
+@pytest.mark.parametrize("codec", INTERLACED)
+@pytest.mark.parametrize("interlaced", [True, False])
+@pytest.mark.parametrize("fragments", [True, False])
+def test_an_interlaced_picture_is_none_and_not_what_was_in_the_memory(
+    tmp_path: Path, codec: str, interlaced: bool, fragments: bool
+) -> None:
+    path = tmp_path / ("clip.mov" if codec == "prores_ks" else "clip.mp4")
+    options = {"movflags": "frag_keyframe+empty_moov"} if fragments else {}
+    with av.open(str(path), "w", options=options) as container:
+        stream = cast("av.VideoStream", container.add_stream(codec, rate=RATE))
+        stream.width, stream.height, stream.pix_fmt, stream.thread_count = 320, 240, PIXELS.get(codec, "yuv420p"), 1
+        if interlaced:
+            stream.options = {**INTERLACED[codec]}
+        for _ in range(4):
+            picture = np.full((240, 320, 3), 90, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        container.mux(stream.encode(None))
+    for _ in range(3):  # what is freed here is taken again
+        np.full((240, 320, 3), 77, np.uint8)
+    if interlaced:
+        with Video(path) as video, pytest.raises(UnreadableError, match="interlaced"):
+            list(video.frames(3))
+        return
+    with Video(path) as video:
+        means = [frame.image.mean() for frame in video.frames(3)]
+    assert len(means) >= 2
+    assert means == pytest.approx([90] * len(means), abs=3)
+
+
 def test_fragments_have_their_tables_elsewhere(tmp_path: Path) -> None:
     path = clip(tmp_path / "clip.mp4", 90, 30, options={"movflags": "frag_keyframe+empty_moov"})
     assert mp4.KeyFrames(path).numbers.size == 0

@@ -103,8 +103,8 @@ def test_no_environment_is_served_by_a_connection_of_another() -> None:
 
     sockets = [socket(environment) for environment in ENVIRONMENTS]
     assert len(set(sockets)) == len(ENVIRONMENTS)
-    # With ~, ssh finds another home than Ansible where HOME is set. A socket's path has 108 bytes at most, 17 of them only
-    # while it is made; 45 are left for the home.
+    # With ~, ssh finds another home than Ansible where HOME is set. A socket's path has 108 bytes at most, 17 of them
+    # only while it is made; 45 are left for the home.
     assert all(one.startswith(f"{Path.home()}/") and one.endswith("-%n") for one in sockets)
     assert all(len(one.removeprefix(str(Path.home()))) + len("classroom-poller-1") + 17 < 108 - 45 for one in sockets)
 
