@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from recognition.rule import Rule
 
 
 class ConfigError(Exception):
     """A setting is missing or is not what it must be; the message names the variable."""
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Distances between encodings (Euclidean, 128 dimensions) that decide who somebody is.
-
-    `sure` names a face from one frame; up to `match` two frames must agree. Whoever is named has to be `margin` nearer
-    than the runner-up. Two sightings nearer than `same_person` are the same person.
-    """
-
-    sure: float = 0.44
-    match: float = 0.5
-    margin: float = 0.06
-    same_person: float = 0.45
 
 
 @dataclass(frozen=True)
@@ -41,7 +29,12 @@ class Config:
     time_budget_seconds: float = 8.0
     max_frames: int = 8
     work_dir: Path = Path("/tmp")  # noqa: S108 - the only writable directory of a Lambda function
-    thresholds: Thresholds = Thresholds()
+    rule: Rule = field(default_factory=Rule)
+
+    @property
+    def thresholds(self) -> Rule:
+        """The rule, by the name that the pipeline uses."""
+        return self.rule
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Config:

@@ -1,0 +1,56 @@
+"""When a person in a clip is said to be a student: the limits, and where they come from.
+
+All distances are Euclidean, between encodings of 128 numbers. The figures were calibrated on the encodings of thousands
+of people (docs/recognition.md, "How right it is, and for whom"); `make evaluate` measures them again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Confidence(StrEnum):
+    """How sure it is that a person is the student that is named."""
+
+    SURE = "sure"
+    PROBABLE = "probable"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is asked of a match: `distance` and `relative` at most these, `margin` to the runner-up at least this."""
+
+    distance: float
+    margin: float
+    relative: float
+
+    def hold(self, distance: float, margin: float, relative: float) -> bool:
+        """Tells whether a match with these figures is within the limits."""
+        return distance <= self.distance and margin >= self.margin and relative <= self.relative
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who is named, who is one person in several looks, and who is certainly nobody enrolled.
+
+    Sightings up to `same_person` apart are one person; `same_place` more where the faces overlap in the picture and are
+    at most `same_place_seconds` apart. A stranger is certain when a distance smaller by `certain` would change nothing.
+    """
+
+    sure: Limits = Limits(0.50, 0.14, -0.02)
+    probable: Limits = Limits(0.60, 0.10, 0.03)
+    same_person: float = 0.45
+    same_place: float = 0.07
+    same_place_seconds: float = 12.0
+    certain: float = 0.05
+
+    def confidence(self, distance: float, margin: float, relative: float, students: int) -> Confidence | None:
+        """Returns how sure a match is in a gallery of so many students; nothing when it names nobody."""
+        if self.sure.hold(distance, margin, relative):
+            return Confidence.SURE
+        return Confidence.PROBABLE if self.probable.hold(distance, margin, relative) else None
+
+    def rules_out(self, distance: float, relative: float) -> bool:
+        """Tells whether a match is so far from being probable that more looks will not change it."""
+        return distance - self.certain > self.probable.distance or relative - self.certain > self.probable.relative
