@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import boto3
 import pytest
@@ -23,7 +22,7 @@ def enrolled() -> tuple[Gallery, list[Student]]:
 
 
 @pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, enrolled: tuple[Gallery, list[Student]]) -> Iterator[Cloud]:
+def cloud(monkeypatch: pytest.MonkeyPatch, enrolled: tuple[Gallery, list[Student]]) -> Iterator[Cloud]:
     """The services as a deployment leaves them."""
     for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -45,10 +44,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, enrolled: tuple[Galle
         for student in students:
             item = {"name": student.name, "id": student.id, "major": student.major, "year": student.year}
             clients.dynamodb.put_item(TableName=TABLE, Item={field: {"S": value} for field, value in item.items()})
-        config = Config(
-            TABLE, OUTPUT, url, OUTPUT, gallery_ttl_seconds=3600, work_dir=tmp_path, max_video_bytes=2_000_000
-        )
+        config = Config(TABLE, OUTPUT, url, OUTPUT, gallery_ttl_seconds=3600)
         made = Cloud(clients, config, Service(config, clients))
         made.publish_gallery(gallery)
         yield made
-        assert list(tmp_path.glob("*.mp4")) == [], "a downloaded video was left behind"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,11 @@ class FakeContext:
 
     aws_request_id: str = "11111111-2222-4333-8444-555555555555"
     function_version: str = "7"
-    remaining_ms: int = 60_000
+    seconds: list[float] = field(default_factory=lambda: [60.0])  # left at each look at the clock; the last one stays
 
     def get_remaining_time_in_millis(self) -> int:
         """Returns the time left."""
-        return self.remaining_ms
+        return round(1000 * (self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0]))
 
 
 @dataclass
