@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "lambda_src"), str(ROOT / "tests" / "media")]
+sys.path[:0] = [str(ROOT), str(ROOT / "lambda_src"), str(ROOT / "tests" / "media")]
 
 from make_media import BIDEN, COLLINS, OBAMA_GESTURE, OBAMA_OFFICE, Portrait, classroom  # noqa: E402 - after the path
 from recognition import engine  # noqa: E402

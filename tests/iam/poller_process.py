@@ -64,7 +64,7 @@ class Poller:
         self._command = [sys.executable, "-m", "classroom_poller", "run", "--config", str(config)]
         self._environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT / "vm_service"),
+            "PYTHONPATH": f"{ROOT / 'vm_service'}:{ROOT}",
             "CREDENTIALS_DIRECTORY": str(self._credentials),
             "AWS_CA_BUNDLE": str(account.certificate),
         }

@@ -40,7 +40,7 @@ lambda_image_push = load(ROLE / "library" / "lambda_image_push.py")
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for name in ("lambda_src",):
+    for name in ("lambda_src", "classroom_contract"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, tmp_path / name)
@@ -58,6 +58,7 @@ def name_of(project: Path, architecture: str = "amd64") -> str:
         "lambda_src/entry.sh",
         "lambda_src/Containerfile",
         "lambda_src/recognition/matching.py",
+        "classroom_contract/keys.py",
         "requirements.lock",
     ],
 )

@@ -24,8 +24,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def checkout(directory: Path) -> dict[str, Path]:
+    contract = directory / "classroom_contract"
+    contract.mkdir()
+    (contract / "__init__.py").write_text("")
+    directory = directory / "vm_service"
     package = directory / "classroom_poller"
-    package.mkdir()
+    package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "cli.py").write_text("def main():\n    return 0\n")
     (directory / "pyproject.toml").write_text("[dependency-groups]\npoller = []\n")
@@ -38,12 +42,18 @@ def test_the_name_of_a_bundle_follows_everything_that_goes_in(tmp_path: Path) ->
     names = {poller_bundle.content_hash(**sources, python_version="3.11")}
     assert names == {poller_bundle.content_hash(**sources, python_version="3.11")}
     names.add(poller_bundle.content_hash(**sources, python_version="3.12"))
-    for path in (tmp_path / "classroom_poller" / "cli.py", sources["pyproject"], sources["lock"]):
+    contract = tmp_path / "classroom_contract" / "__init__.py"
+    for path in (
+        sources["source_dir"] / "classroom_poller" / "cli.py",
+        contract,
+        sources["pyproject"],
+        sources["lock"],
+    ):
         path.write_text(path.read_text() + "# changed\n")
         names.add(poller_bundle.content_hash(**sources, python_version="3.11"))
-    (tmp_path / "classroom_poller" / "new.py").write_text("")
+    (sources["source_dir"] / "classroom_poller" / "new.py").write_text("")
     names.add(poller_bundle.content_hash(**sources, python_version="3.11"))
-    assert len(names) == 6
+    assert len(names) == 7
 
 
 def test_a_checkout_without_the_package_is_refused(tmp_path: Path) -> None:

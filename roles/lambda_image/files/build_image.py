@@ -175,9 +175,10 @@ class Build:
         return self.project / "lambda_src"
 
     def application_files(self) -> list[Path]:
-        """Returns the files of lambda_src that go into the image, sorted."""
+        """Returns the files of the project that go into the image, sorted: lambda_src's, and the shared contract."""
         kept = [self.sources / "handler.py", self.sources / "entry.sh", self.sources / "Containerfile"]
         kept.extend(self.sources.joinpath("recognition").rglob("*.py"))
+        kept.extend(self.project.joinpath("classroom_contract").glob("*.py"))
         kept.extend(self.sources.glob("known-encodings.json"))  # serves while the bucket has no gallery
         return sorted(kept)
 
@@ -389,7 +390,7 @@ def make_application(build: Build, target: Path, site: Path) -> None:
     """Puts our code into target, with the detector saved by the very dlib that will load it."""
     home = target / "home/app"
     for path in build.application_files():
-        relative = path.relative_to(build.sources)
+        relative = path.relative_to(build.sources if path.is_relative_to(build.sources) else build.project)
         if relative.name in ("entry.sh", "Containerfile"):
             continue
         destination = home / relative
