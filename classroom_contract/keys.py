@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import unicodedata
 from dataclasses import dataclass
 
@@ -13,7 +11,6 @@ VIDEO_SUFFIXES = (".mp4", ".MP4", ".mov", ".MOV", ".m4v", ".M4V")
 EVERYONE = "everyone"
 
 _PLAIN_SUFFIX = ".mp4"
-_ETAG = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -40,22 +37,14 @@ def result_stem(video_key: str) -> str:
     return video_key if stem.endswith(VIDEO_SUFFIXES) else stem
 
 
-def result_keys(video_key: str, etag: str) -> ResultKeys:
-    """Keys of the answer to the video `video_key` with the content `etag`.
+def result_keys(video_key: str) -> ResultKeys:
+    """Keys of the answer to a video: ``a/b.mp4`` is answered by ``a/b.csv``, ``a/b.json`` and ``a/b.jpg``.
 
-    ``a/b.mp4`` is answered by ``a/b.csv``, ``a/b.json`` and ``a/b.<8 digits of the ETag>.jpg``. Table and account have
-    one name for a video, whatever was uploaded as it. The frame's follows the content, so that a frame of an earlier
-    upload never passes for the present one's; the account names it.
+    They are the same whatever was uploaded under the key: a later answer takes the place of an earlier one, and one
+    without a frame removes the picture of the earlier one.
     """
     stem = result_stem(video_key)
-    return ResultKeys(f"{stem}.csv", f"{stem}.json", f"{stem}.{short_etag(etag)}.jpg")
-
-
-def short_etag(etag: str) -> str:
-    """Eight hexadecimal digits that stand for an ETag, with or without its quotes."""
-    plain = etag.strip('"').lower()
-    # Of what is no digest (another store than S3) one is made.
-    return plain[:8] if _ETAG.fullmatch(plain) else hashlib.sha256(plain.encode()).hexdigest()[:8]
+    return ResultKeys(f"{stem}.csv", f"{stem}.json", f"{stem}.jpg")
 
 
 def class_of(video_key: str) -> str | None:

@@ -21,9 +21,9 @@ class ConfigError(Exception):
 class Config:
     """Where the function reads and writes, and its limits (seconds).
 
-    A video of a minute or less may take `least_budget_seconds`, a longer one a second more for each further minute, none
-    more than `time_budget_seconds`. `reserve_seconds` are kept for writing the answer. `least_looks` is in how many
-    places a short clip is looked at before nobody in it, or somebody undecided, is the answer.
+    A video of a minute or less may take `least_budget_seconds`, a longer one a second more for each further minute,
+    none more than `time_budget_seconds`. `reserve_seconds` are kept for writing the answer. `least_looks` is in how
+    many places a short clip is looked at before nobody in it, or somebody undecided, is the answer.
     """
 
     table_name: str

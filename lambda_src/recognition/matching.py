@@ -55,9 +55,9 @@ class Match:
     """The student nearest to an encoding.
 
     `distance` is to the mean of the student's encodings, `margin` how much farther the runner-up is (2.0 when there is
-    none). `relative` is the distance less what is usual for such faces: the mean of how far the face and the student are
-    from their nearest in the cohort (symmetric score normalisation, as in speaker verification). So people whom the
-    network puts close together, as it does those of East Asia, are held to a smaller distance.
+    none). `relative` is the distance less what is usual for such faces: the mean of how far the face and the student
+    are from their nearest in the cohort (symmetric score normalisation, as in speaker verification). So people whom
+    the network puts close together, as it does those of East Asia, are held to a smaller distance.
     """
 
     name: str

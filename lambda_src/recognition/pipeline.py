@@ -1,7 +1,7 @@
 """From a video to who is in it, within a budget of time.
 
-Looks are decoded, searched for faces and encoded by three threads, one look behind the other: PyAV, OpenCV and NumPy let
-go of the interpreter's lock while they work.
+Looks are decoded, searched for faces and encoded by three threads, one look behind the other: PyAV, OpenCV and NumPy
+let go of the interpreter's lock while they work.
 """
 
 from __future__ import annotations
@@ -61,8 +61,9 @@ class Picture:
 class Analysis:
     """What was seen in a video.
 
-    `looks` are the seconds of all frames that were looked at, in the order of time. `picture` is the frame that decided, nothing when no frame was decoded. `faces` counts the encodings. `timings_ms`
-    are sums of the stages, which run beside one another.
+    `looks` are the seconds of all frames that were looked at, in the order of time. `picture` is the frame that
+    decided, nothing when no frame was decoded. `faces` counts the encodings. `timings_ms` are sums of the stages, which
+    run beside one another.
     """
 
     reason: str | None = None
@@ -148,7 +149,7 @@ def _decided(analysis: Analysis, gallery: Gallery, config: Config) -> list[Decis
 
 
 def _shown(analysis: Analysis, pictures: dict[int, Picture]) -> Picture | None:
-    """Returns the frame that decided: of the surest student of whom one was kept, else of a stranger, else the first."""
+    """Returns the frame that decided: of the surest student of whom one was kept, of a stranger, or the first."""
     people = [decision.person for decision in analysis.decisions] + analysis.strangers
     looks = [decision.sighting.frame for decision in analysis.decisions]
     looks += [sighting.frame for person in people for sighting in (best_sighting(person), *person.sightings)]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import ClientError
 
-from classroom_contract.keys import result_keys
+from classroom_contract.keys import ResultKeys, result_keys
 from classroom_contract.notification import Notification
 from classroom_contract.tables import Row, render_csv
 from recognition import engine, events, logs, results
@@ -137,7 +137,7 @@ class Service:
         return done
 
     def _video(self, video: VideoReference, context: LambdaContext, *, mark: bool) -> str | None:
-        """Answers a video, and whatever is uploaded under its key meanwhile: the newest answer is the one that stays."""
+        """Answers a video, and whatever is uploaded under its key meanwhile: the newest answer stays."""
         engine.load()  # a model that does not load is no fault of the video
         for _ in range(_UPLOADS_FOLLOWED):
             if video.version_id is not None:
@@ -238,7 +238,7 @@ class Service:
         same keys are written once more. There is never a message without its results. With `mark` the CSV says at the
         end that all of it is done, so that a later delivery need not do it again.
         """
-        keys = result_keys(about.video.key)
+        keys = self._keys(about.video)
         picture = results.draw(analysis, blur_strangers=self._config.blur_unknown_faces)
         if picture is not None:
             self._put(keys.frame, picture, "image/jpeg")
@@ -257,7 +257,7 @@ class Service:
 
     def _answered(self, video: VideoReference) -> str | None:
         """Returns the status of a video that an earlier delivery has answered; nothing when none has."""
-        key = result_keys(video.key).csv
+        key = self._keys(video).csv
         try:
             # Not HEAD, whose refusals do not say why.
             answer = self._clients.s3.get_object(Bucket=self._config.output_bucket, Key=key, Range="bytes=0-0")
@@ -270,6 +270,12 @@ class Service:
             return None
         logs.event(logging.INFO, "video_answered_before")
         return done.get(_DONE_STATUS)
+
+    def _keys(self, video: VideoReference) -> ResultKeys:
+        """Returns where the answer is written: never where known encodings lie in the same bucket."""
+        folder = self._config.gallery_key.rpartition("/")[0] + "/"
+        reserved = self._config.gallery_bucket == self._config.output_bucket and video.key.startswith(folder)
+        return result_keys(f"_{video.key}" if reserved else video.key)
 
     def _put(self, key: str, body: bytes, content_type: str, metadata: dict[str, str] | None = None) -> None:
         self._clients.s3.put_object(

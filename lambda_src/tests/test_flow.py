@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from function_cloud import EVENTS, INPUT, MEDIA, Cloud, FakeContext, s3_body, sqs_event
-from classroom_contract.notification import Notification
-from classroom_contract.results import Result
 from recognition import engine
 from recognition.config import ConfigError
 from recognition.matching import Gallery
 from recognition.results import Student
 from recognition.service import InvocationError, Service
+
+from classroom_contract.notification import Notification
+from classroom_contract.results import Result
 
 ANSWERS: dict[str, dict[str, Any]] = json.loads((MEDIA / "answers.json").read_text())
 RECORDS = {row["name"]: row for row in csv.DictReader((MEDIA / "students.csv").open(encoding="utf-8"))}

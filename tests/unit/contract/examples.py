@@ -37,7 +37,7 @@ def result(**changes: Any) -> Result:
         "students": (student(),),
         "unknown_people": (FACE,),
         "looks": Looks(12, 60.0, EndedBy.SETTLED, 80),
-        "frame": "week 1/lesson.01234567.jpg",
+        "frame": "week 1/lesson.jpg",
         "frame_seconds": 4.5,
         "size_bytes": 1000,
         "width": 1920,
