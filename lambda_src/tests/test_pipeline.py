@@ -161,6 +161,11 @@ def test_everybody_in_the_picture_has_their_own_name(
     }
 
 
+def decoded(jpeg: bytes | None) -> Any:
+    assert jpeg is not None
+    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+
+
 def test_nobody_recognises_a_stranger_in_the_picture(tmp_path: Path, gallery: Gallery) -> None:
     path = write(tmp_path / "clip.mp4", lambda _: [BIDEN, COLLINS], 2)
     analysis = answered(path, gallery)
