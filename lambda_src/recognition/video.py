@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Protocol
 
 import av
 import cv2
 import numpy as np
 import numpy.typing as npt
 from av.filter import Graph
-from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -40,7 +39,6 @@ _PATIENCE_SECONDS = 1.0  # a search that takes longer shows what it passes at on
 _SEEK_SECONDS = 10.0  # how much is decoded, rather than looked for, where the container has no index
 _DENSE_RATE = 10  # frames a second, from which a frame may stand for those beside it
 _THREADS = 2
-_READ_BYTES = 64 * 1024
 
 _VIDEOS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,avi,asf,flv,mxf,ogg,h264,hevc,obu,ivf,dv,m4v,mpegvideo,gif"
 _SOUNDS = "mp3,aac,wav,flac,amr,caf,aiff"
@@ -63,6 +61,16 @@ class UnreadableError(Exception):
 
 class OutOfTimeError(UnreadableError):
     """Nothing was decoded before the deadline; another try on a less busy machine may do better."""
+
+
+class Readable(Protocol):
+    """What a video is read from: an open file, or `recognition.objects.RangedObject`."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Returns the next bytes."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Moves to a position and returns it."""
 
 
 @dataclass(frozen=True)
@@ -111,18 +119,20 @@ class Video:
     does not tell. It belongs to one thread at a time.
     """
 
-    def __init__(self, source: Path | BinaryIO, deadline: float | None = None) -> None:
+    def __init__(self, source: Path | Readable, deadline: float | None = None) -> None:
         """Opens the video and decodes its first frame before `deadline` (of time.monotonic).
 
         Raises UnreadableError with the reason, and what reading the source raises as it is.
         """
         self._closing = contextlib.ExitStack()
+        self._frames: Iterator[VideoFrame] = iter(())
+        self._first: VideoFrame | None = None
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             file = self._closing.enter_context(source.open("rb")) if isinstance(source, Path) else source
             self._source = _Source(file, math.inf if deadline is None else deadline)
             self._open()
-            self._first: VideoFrame | None = self._decode_first()
+            self._first = self._decode_first()
             undo.pop_all()
 
     def __enter__(self) -> Video:
@@ -183,7 +193,7 @@ class Video:
                     if seconds not in shown:
                         shown.add(seconds)
                         yield Frame(next(number), seconds, self._picture(frame))
-                    del frame  # noqa: PLW0642 - of 8K it has 50 MB
+                    del frame  # of 8K it has 50 MB
                 del found
 
     # Opening
@@ -209,7 +219,7 @@ class Video:
         start = self._container.start_time
         self._origin = start / av.time_base if start is not None else 0.0
         self.duration_seconds = self._duration()
-        self._frames: Iterator[VideoFrame] = self._decode_on()
+        self._frames = self._decode_on()
         self._reached = -math.inf  # the time of the frame that was decoded last, from which decoding can go on
         self._end = math.inf  # the time of the last frame, once it was met
         self._shift = 0  # by which frames are shown later than the index says
@@ -219,7 +229,7 @@ class Video:
 
     def _opened(self) -> av.container.InputContainer:
         try:
-            return av.open(self._source, "r", options=_OPEN_OPTIONS, buffer_size=_READ_BYTES)
+            return av.open(self._source, "r", options=_OPEN_OPTIONS)
         except av.FFmpegError as error:
             self._source.check()
             if not _is_about_data(error):
@@ -262,9 +272,10 @@ class Video:
         if frame is None or frame.interlaced_frame:
             if alone:
                 self._seek(0.0)
-            frame = self._take(next(self._frames, None), None)
+            frame = next(self._frames, None)
         if frame is None:
             raise UnreadableError(self._why_nothing_decodes())
+        frame = self._take(frame, None)
         ratio = float(self._codec.sample_aspect_ratio or 1)
         width = round(frame.width * ratio) if 1 / 4 < ratio < 4 else frame.width
         width = frame.width if width * frame.height > MAX_PIXELS else width
@@ -406,9 +417,9 @@ class Video:
             return []
         return [frame for frame in frames if not frame.is_corrupt]
 
-    def _take(self, frame: VideoFrame | None, before: VideoFrame | None) -> VideoFrame | None:
+    def _take(self, frame: VideoFrame, before: VideoFrame | None) -> VideoFrame:
         """Returns the frame, with the lines of its other field computed anew if it is interlaced."""
-        if frame is None or not frame.interlaced_frame:
+        if not frame.interlaced_frame:
             return frame
         if not self._interlaced:
             self._interlaced, self._codec.skip_frame = True, "DEFAULT"
@@ -419,16 +430,16 @@ class Video:
 
     def _picture(self, frame: VideoFrame) -> Image:
         width, height = self._size
-        picture = self._reformatter.reformat(frame, width, height, "bgr24").to_ndarray()
+        picture = np.asarray(self._reformatter.reformat(frame, width, height, "bgr24").to_ndarray(), np.uint8)
         a, b, c, d = _display_matrix(frame)
         if abs(a) >= abs(b):
             across, down = a < 0, d < 0
         else:
-            picture = cv2.transpose(picture)
+            picture = np.asarray(cv2.transpose(picture), np.uint8)
             across, down = c < 0, b < 0
         if across or down:
-            picture = cv2.flip(picture, -1 if across and down else int(across))
-        return np.asarray(picture, np.uint8)
+            picture = np.asarray(cv2.flip(picture, -1 if across and down else int(across)), np.uint8)
+        return picture
 
     def _seconds(self, frame: VideoFrame) -> float:
         # What is drained from a decoder has no time base, what comes out of a filter has another one.
@@ -444,7 +455,7 @@ class _Source:
     PyAV would raise what a callback raises too, but by whichever call of the thread asks next, and FFmpeg may go on.
     """
 
-    def __init__(self, file: BinaryIO, deadline: float) -> None:
+    def __init__(self, file: Readable, deadline: float) -> None:
         self._file, self.deadline = file, deadline
         self._error: BaseException | None = None
         self._late = False
@@ -469,7 +480,7 @@ class _Source:
         return -1
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self.seek(0, os.SEEK_CUR)
 
     def size(self) -> int:
         return self._file.seek(0, os.SEEK_END)
@@ -516,10 +527,10 @@ def _bytes_of(frames: Sequence[VideoFrame]) -> int:
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     """Returns a, b, c, d of how it is shown: x' = ax + cy, y' = bx + dy (ISO/IEC 14496-12, 8.3.2)."""
-    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
-    if data is None:
+    try:
+        matrix = np.frombuffer(bytes(frame.side_data["DISPLAYMATRIX"]), np.int32)
+    except KeyError:
         return 1, 0, 0, 1
-    matrix = np.frombuffer(data, np.int32)
     return int(matrix[0]), int(matrix[1]), int(matrix[3]), int(matrix[4])
 
 
