@@ -137,6 +137,8 @@ class _Models:
 def _load() -> _Models:
     import dlib
 
+    cv2.setNumThreads(1)  # several frames are searched at once instead
+
     def read(make: Callable[[Path], _Model], name: str) -> _Model:
         path = model_file(name)
         try:
@@ -301,7 +303,7 @@ def _checked(frame: Image, face: _Face) -> _Face | None:
     middle = _CHECKED_SIDE / 2
     for seen in _detected(picture):
         across, down = seen.x - middle, seen.y - middle
-        if seen.score >= _CHECKED_SCORE and math.hypot(across, down) < _CHECKED_FACE / 2:
+        if seen.score >= _CHECKED_SCORE and seen.is_upright and math.hypot(across, down) < _CHECKED_FACE / 2:
             turn = math.radians(face.tilt)
             return _Face(
                 seen.score,
