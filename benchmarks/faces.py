@@ -195,7 +195,7 @@ def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
                 )
         axis.axhline({"sure": 0.1, "probable": 1.0}[rule], color="grey", linewidth=0.8)
         axis.set(
-            title=f"Strangers named, {rule} (dotted: nearest within 0.6)",
+            title=f"Strangers named: {rule} (dotted: nearest within 0.6)",
             ylabel="% of strangers",
             yscale="log",
             ylim=(0.004, 110),
@@ -204,12 +204,13 @@ def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         for rule, style in (("sure", "--"), ("probable", "-"), ("nearest within 0.6", ":")):
             label = f"{rule}, {photos} photo{'s' if photos > 1 else ''}"
             _line(axes[2], _pick(rows, "LFW", photos, rule), "missed", shade, style, label)
-    axes[2].set(title="Students missed in one look (LFW)", ylabel="% of photos", ylim=(0, None))
+    axes[2].set(title="Students missed in one look (LFW)", ylabel="% of photos", ylim=(0, 50))
     for axis in axes:
-        axis.set(xlabel="students in the class", xscale="log")
+        axis.set(xlabel="students in the class", xscale="log", xlim=(4.5, 112))
         axis.set_xticks(list(GALLERIES), [str(number) for number in GALLERIES])
         axis.minorticks_off()
-        axis.legend(fontsize=8)
+    axes[0].legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 0.44))
+    axes[2].legend(fontsize=8, loc="upper left")
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

@@ -164,7 +164,7 @@ def test_nobody_enrolled_names_nobody() -> None:
 
 
 def test_a_distance_counts_less_where_faces_are_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One face and one student: where faces are rare, where there are many, and among a few that are pressed together."""
+    """One face and one student: where faces are rare, where there are many, and where a few are pressed together."""
     face, gallery = Person([seen(0, 0.4)]), students(Ada=vector(0.0))
 
     def confidence() -> Confidence | None:
