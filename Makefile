@@ -85,8 +85,9 @@ unit: dev
 check: dev ## lint, repository rules and unit tests: under three minutes
 	@$(MAKE) -j 3 --output-sync=target unit lint-ansible lint-code
 
-evaluate: dev ## [OUTPUT=docs]: show how right the answers are; fails when a stranger is named (docs/evaluation.json, a plot)
+evaluate: dev ## [OUTPUT=docs]: show how right the answers are; fails when a stranger is named (docs/evaluation.json, benchmarks/results/faces.json)
 	@python -u -W ignore benchmarks/evaluate.py $(if $(OUTPUT),--output '$(OUTPUT)')
+	@python -u -W ignore benchmarks/faces.py $(if $(OUTPUT),--output '$(OUTPUT)')
 
 bench: dev ## [ROUNDS=5] time the function against the usual way, on the same clips (docs/bench.json, a plot)
 	@python -u -W ignore benchmarks/bench.py --rounds $(or $(ROUNDS),5) --image "$$(python roles/lambda_image/files/build_image.py tag --project .)"
