@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 import cv2
@@ -309,6 +309,11 @@ class Video:
                 return
         if not self._leads_to(wanted):
             self._seek(wanted)
+            first = next(self._frames, None)
+            if first is None:  # without an index, a seek ends anywhere: perhaps behind the last key frame
+                self._seek(max(0.0, wanted - _SEEK_SECONDS))
+            else:
+                self._frames = itertools.chain([first], self._frames)
         # Those that are not taken from key frames may lie on the way.
         on_the_way = deque(sorted(t for t in pending if t < wanted and self._key_frame_near(t, apart / 2) is None))
         started = time.monotonic()
@@ -351,10 +356,11 @@ class Video:
         if not self._reached <= wanted:
             return False
         entries = self._stream.index_entries
-        found = entries.search_timestamp(self._timestamp(wanted) - self._shift) if len(entries) else -1
-        if found < 0:
+        target = self._timestamp(wanted) - self._shift
+        if not len(entries) or entries[-1].timestamp < target:  # the index may still grow
             return wanted - self._reached <= _SEEK_SECONDS or not self.duration_seconds
-        return (entries[found].timestamp + self._shift) * self._time_base - self._origin <= self._reached
+        found = entries.search_timestamp(target)
+        return found >= 0 and (entries[found].timestamp + self._shift) * self._time_base - self._origin <= self._reached
 
     def _seek(self, seconds: float) -> None:
         try:
@@ -527,8 +533,9 @@ def _bytes_of(frames: Sequence[VideoFrame]) -> int:
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     """Returns a, b, c, d of how it is shown: x' = ax + cy, y' = bx + dy (ISO/IEC 14496-12, 8.3.2)."""
+    side_data: Any = frame.side_data  # its type hints know it as an attribute of one type only
     try:
-        matrix = np.frombuffer(bytes(frame.side_data["DISPLAYMATRIX"]), np.int32)
+        matrix = np.frombuffer(side_data["DISPLAYMATRIX"], np.int32)
     except KeyError:
         return 1, 0, 0, 1
     return int(matrix[0]), int(matrix[1]), int(matrix[3]), int(matrix[4])
