@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import math
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,7 @@ _OPEN_OPTIONS = {
     "codec_whitelist": "none",
 }
 _NOT_MOVING = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
+_PICTURE_BRANDS = {"heic": "HEIC", "heix": "HEIC", "mif1": "HEIF", "avif": "AVIF"}
 _ENCRYPTED_TAGS = {"encv", "drmi"}
 _BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp", b"sidx", b"pnot", b"uuid"}
 
@@ -97,7 +99,8 @@ def plan_looks(
     `sparse_seconds` is enough. There are two at least and `limit` at most, evenly far apart.
     """
     dense = math.ceil(min(duration_seconds, dense_until_seconds) / dense_seconds)
-    intervals = min(max(dense, math.ceil(duration_seconds / sparse_seconds)), limit - 1)
+    intervals = max(dense, math.ceil(duration_seconds / sparse_seconds))
+    intervals = min(intervals + intervals % 2, limit - 1)  # an even number has a middle
     if intervals <= 2:
         return [0.0, duration_seconds / 2][: max(1, limit)]
     order, between = [0], deque([(0, intervals)])
@@ -202,8 +205,10 @@ class Video:
         self._container = self._opened()
         self._closing.callback(self._container.close)
         kind = self._container.format.name
+        name = _PICTURE_BRANDS.get(self._container.metadata.get("major_brand", ""))
         if kind in _PICTURES.split(","):
             name = {"mjpeg": "JPEG", "apng": "PNG"}.get(kind, kind.removesuffix("_pipe").upper())
+        if name:
             raise UnreadableError(f"the file is a {name} picture, not a video")
         self._stream = self._picture_track()
         for other in self._container.streams:
@@ -243,14 +248,13 @@ class Video:
     def _picture_track(self) -> VideoStream:
         tracks = [track for track in self._container.streams.video if not track.disposition & _NOT_MOVING]
         if not tracks:
-            if any(track.disposition & Disposition.still_image for track in self._container.streams.video):
-                raise UnreadableError("the file is a HEIF picture, not a video")
             if self._container.streams.audio:
                 raise UnreadableError("the file holds sound but no moving picture")
             raise UnreadableError("the file holds no picture")
         track = max(tracks, key=lambda track: bool(track.disposition & Disposition.default))
         if track.codec_context is None:
-            raise UnreadableError("its pictures are in a format that this service cannot decode")
+            name = _format_name(self._container, track.index)
+            raise UnreadableError(f"its pictures are in the format {name}, which this service cannot decode")
         if track.codec_context.codec_tag in _ENCRYPTED_TAGS:
             raise UnreadableError("the file is encrypted (DRM)")
         return track
@@ -521,6 +525,19 @@ class _Source:
 def _is_about_data(error: av.FFmpegError) -> bool:
     """Tells the file's faults from those of the machine: no memory, no thread."""
     return not isinstance(error, (MemoryError, BlockingIOError))
+
+
+def _format_name(container: av.container.InputContainer, index: int) -> str:
+    """Returns what FFmpeg calls the format of a track that has no decoder, and the container's four letters for it."""
+    # PyAV knows it in FFmpeg's log alone. As long as nothing is decoded, there is no thread that could wait for it.
+    av.logging.set_level(av.logging.INFO)
+    try:
+        description = container.dumps_format()
+    finally:
+        av.logging.set_level(None)
+    found = re.search(rf"Stream #0:{index}\b.*?: Video: (\w+)(?: \(([^ )]+) /)?", description)
+    names = found.groups("") if found else ("", "")
+    return " ".join(name for name in names if name != "none").strip() or "that it does not name"
 
 
 def _too_large(width: int, height: int) -> str:

