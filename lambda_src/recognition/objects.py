@@ -115,7 +115,7 @@ class RangedObject:
     def _get(self, start: int, size: int) -> bytes:
         first = not self.etag
         end = start + size if first else min(start + size, self.size_bytes)
-        condition = {} if first else {"IfMatch": f'"{self.etag}"'}
+        condition: dict[str, Any] = {} if first else {"IfMatch": f'"{self.etag}"'}
         for attempt in range(1, _ATTEMPTS + 1):
             self.requests += 1
             try:
