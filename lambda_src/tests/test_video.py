@@ -599,7 +599,7 @@ def test_an_error_of_the_source_is_raised_as_it_is(tmp_path: Path, error: BaseEx
             if next(left, None) is None:
                 raise error
 
-        with pytest.raises(type(error)) as raised, Video(Reader(data, before)) as video:  # noqa: PT012
+        with pytest.raises(type(error)) as raised, Video(Reader(data, before)) as video:
             list(video.looks(100, time.monotonic() + 60))
         assert raised.value is error
 
