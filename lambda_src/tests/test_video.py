@@ -80,8 +80,8 @@ def clip(
         stream.options = {"g": str(key_frame_each), "sc_threshold": "0"}
         if codec == "libx265":
             stream.options = {"x265-params": f"log-level=none:pools=1:keyint={key_frame_each}:scenecut=0"}
-        if codec in ("libaom-av1", "libsvtav1"):
-            stream.options = {"g": str(key_frame_each), "preset": "12", "svtav1-params": "lp=1"}
+        if codec == "libaom-av1":
+            stream.options = {"g": str(key_frame_each), "cpu-used": "8", "usage": "realtime"}
         stream.options = {**stream.options, **(codec_options or {})}
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
@@ -161,7 +161,7 @@ CONTAINERS: dict[str, tuple[str, str, dict[str, str]]] = {
     "webm, vp9": ("clip.webm", "libvpx-vp9", {}),
     "webm, live": ("clip.webm", "libvpx-vp9", {"live": "1"}),
     "transport stream": ("clip.ts", "libx264", {}),
-    "av1": ("clip.mp4", "libsvtav1", {}),
+    "av1": ("clip.mp4", "libaom-av1", {}),
     "mpeg-2 program stream": ("clip.mpg", "mpeg2video", {}),
     "avi": ("clip.avi", "mpeg4", {}),
     "h263": ("clip.mov", "h263", {}),
@@ -666,6 +666,8 @@ CASES = Path(os.environ["SMART_CLASSROOM_CASES"]) / "clips" if os.environ.get("S
 EXPECTED = (
     [line.split("\t") for line in (CASES / "EXPECTED.tsv").read_text().splitlines() if line.strip()] if CASES else []
 )
+# FFmpeg 5 wrote it without the parameters of its codec, which stand nowhere else: nothing can decode it.
+EXPECTED = [row for row in EXPECTED if row[0] != "h264-422-10.mov"]
 
 if CASES is not None:
 
