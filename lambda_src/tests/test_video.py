@@ -80,8 +80,8 @@ def clip(
         stream.options = {"g": str(key_frame_each), "sc_threshold": "0"}
         if codec == "libx265":
             stream.options = {"x265-params": f"log-level=none:pools=1:keyint={key_frame_each}:scenecut=0"}
-        if codec == "libaom-av1":
-            stream.options = {"g": str(key_frame_each), "cpu-used": "8", "usage": "realtime"}
+        if codec == "libsvtav1":
+            stream.options = {"g": str(key_frame_each), "preset": "12", "svtav1-params": "lp=1"}
         stream.options = {**stream.options, **(codec_options or {})}
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
@@ -161,7 +161,7 @@ CONTAINERS: dict[str, tuple[str, str, dict[str, str]]] = {
     "webm, vp9": ("clip.webm", "libvpx-vp9", {}),
     "webm, live": ("clip.webm", "libvpx-vp9", {"live": "1"}),
     "transport stream": ("clip.ts", "libx264", {}),
-    "av1": ("clip.mp4", "libaom-av1", {}),
+    "av1": ("clip.mp4", "libsvtav1", {}),
     "mpeg-2 program stream": ("clip.mpg", "mpeg2video", {}),
     "avi": ("clip.avi", "mpeg4", {}),
     "h263": ("clip.mov", "h263", {}),
