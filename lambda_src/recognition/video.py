@@ -252,7 +252,8 @@ class Video:
                 raise UnreadableError("the file holds sound but no moving picture")
             raise UnreadableError("the file holds no picture")
         track = max(tracks, key=lambda track: bool(track.disposition & Disposition.default))
-        if track.codec_context is None:
+        decoder: object = track.codec_context  # whatever its type hints say
+        if decoder is None:
             name = _format_name(self._container, track.index)
             raise UnreadableError(f"its pictures are in the format {name}, which this service cannot decode")
         if track.codec_context.codec_tag in _ENCRYPTED_TAGS:
@@ -532,7 +533,7 @@ def _format_name(container: av.container.InputContainer, index: int) -> str:
     # PyAV knows it in FFmpeg's log alone. As long as nothing is decoded, there is no thread that could wait for it.
     av.logging.set_level(av.logging.INFO)
     try:
-        description = container.dumps_format()
+        description = container.dumps_format()  # type: ignore[attr-defined] # its type hints do not know it
     finally:
         av.logging.set_level(None)
     found = re.search(rf"Stream #0:{index}\b.*?: Video: (\w+)(?: \(([^ )]+) /)?", description)
