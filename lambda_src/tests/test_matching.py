@@ -104,6 +104,16 @@ def test_the_rule_is_the_one_that_was_evaluated() -> None:
     assert rows[east_asian, 5, 1, "probable"]["strangers_named"]["part"] <= 0.02
 
 
+def test_no_clip_of_the_evaluation_was_answered_wrongly() -> None:
+    evaluation = json.loads((MEDIA.parents[1] / "docs" / "evaluation.json").read_text())
+    assert evaluation["rule"] == asdict(RULE), "it was changed: run make evaluate"
+    clips = evaluation["clips"]
+    assert clips["total"]["strangers"] > 100
+    assert clips["total"]["accepted"] == clips["total"]["wrong"] == 0
+    assert clips["false_reject"] <= 0.02
+    assert clips["two_students"]["right"] == clips["two_students"]["clips"] > 0
+
+
 # --- the decision -----------------------------------------------------------------------------------------------------
 
 ADA_AND_GRACE = students(Ada=vector(0.0), Grace=vector(1.0))
