@@ -58,6 +58,7 @@ def name_of(project: Path, architecture: str = "amd64") -> str:
         "lambda_src/entry.sh",
         "lambda_src/Containerfile",
         "lambda_src/recognition/matching.py",
+        "lambda_src/recognition/cohort.npy",
         "requirements.lock",
     ],
 )
