@@ -209,7 +209,7 @@ def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         axis.set(xlabel="students in the class", xscale="log", xlim=(4.5, 112))
         axis.set_xticks(list(GALLERIES), [str(number) for number in GALLERIES])
         axis.minorticks_off()
-    axes[0].legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 0.44))
+    axes[1].legend(fontsize=8, loc="lower left")
     axes[2].legend(fontsize=8, loc="upper left")
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -60,6 +60,7 @@ def name_of(project: Path, architecture: str = "amd64") -> str:
         "lambda_src/Containerfile",
         "lambda_src/recognition/matching.py",
         "classroom_contract/keys.py",
+        "lambda_src/recognition/cohort.npy",
         "requirements.lock",
     ],
 )

@@ -179,6 +179,7 @@ class Build:
         kept = [self.sources / "handler.py", self.sources / "entry.sh", self.sources / "Containerfile"]
         kept.extend(self.sources.joinpath("recognition").rglob("*.py"))
         kept.extend(self.project.joinpath("classroom_contract").glob("*.py"))
+        kept.extend(self.sources.joinpath("recognition").rglob("*.npy"))  # numbers that the code reads
         kept.extend(self.sources.glob("known-encodings.json"))  # serves while the bucket has no gallery
         return sorted(kept)
 
