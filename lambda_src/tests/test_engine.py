@@ -91,10 +91,13 @@ def test_a_small_face_is_found_beside_a_large_one(width: int) -> None:
 
 def test_in_8k_each_face_is_found_once_wherever_it_is() -> None:
     frame = room(*SIZES["8K"])
-    # Nine from one corner to the other, some of them across the borders of tiles, four beside one another, a large one.
-    faces = [(put(frame, "Joe Biden", 80, x=0.03 + 0.117 * n, y=0.05 + 0.11 * n), 80) for n in range(9)]
-    faces += [(put(frame, "Barack Obama", 90, x=x, y=0.93), 90) for x in (0.05, 0.2, 0.24, 0.28)]
-    faces += [(put(frame, "Barack Obama", 900, x=0.95, y=0.0), 900)]
+    # Rows of heads beside one another, one of them in the middle, so that some lie across any border of tiles.
+    faces = [
+        (put(frame, [*HEADS][n % 2], 80, x=(n + shift) / 32, y=y), 80)
+        for y, shift in ((0.5, 0.0), (0.58, 0.5))
+        for n in range(31)
+    ]
+    faces += [(put(frame, "Barack Obama", 700, x=0.95, y=0.0), 700)]
     assert are(engine.find_faces(frame), faces)
 
 
