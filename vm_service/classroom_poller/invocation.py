@@ -71,7 +71,7 @@ class Function:
 
 
 def fault(body: bytes) -> str:
-    """What a log may say of a failed invocation: the runtime's own words, of the program's exceptions the type alone."""
+    """What a log may say of a failed invocation: the runtime's own words, of other exceptions the type alone."""
     try:
         error = json.loads(body)
         kind, text = str(error.get("errorType", "")), str(error.get("errorMessage", ""))

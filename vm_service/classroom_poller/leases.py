@@ -130,7 +130,7 @@ class LeasedQueue:
                     del self._leases[key]
 
     def give_back(self, messages: Sequence[MessageTypeDef], pause: Callable[[int], int]) -> None:
-        """Let the queue hand out again those of the messages that are held, each after ``pause(receive count)`` seconds.
+        """Let the queue hand out again those of the messages that are held, after ``pause(receive count)`` seconds.
 
         Never raises. When the queue cannot be reached the leases run out instead, which has the same effect later.
         """

@@ -23,9 +23,9 @@ _ETAG_BYTES = 64
 def file_stem(video: Video) -> str:
     """Name of the files that keep the answer to `video`, without their suffix: ``<key>-<etag>``.
 
-    The key without ``.mp4`` (as in the bucket), letters of every script as they are; ``/``, ``%`` and control characters
-    percent-encoded, so that two videos never share a name. Of a key too long for a file name the beginning is kept, and
-    a hash stands for the rest.
+    The key without ``.mp4`` (as in the bucket), letters of every script as they are; ``/``, ``%`` and control
+    characters percent-encoded, so that two videos never share a name. Of a key too long for a file name the beginning
+    is kept, and a hash stands for the rest.
     """
     key = result_stem(video.key)
     units = _units(key)

@@ -89,13 +89,14 @@ class Service:
         self._input = InputLoop(config, uploads, function, self.status, stop)
         self._output = OutputLoop(config, answers, self._store, self.status, stop)
         self._loops: tuple[Loop, ...] = (self._input, self._output)
+        self._parts: tuple[Loop | Renewal, ...] = (*self._renewals, *self._loops)
 
     def run(self) -> bool:
         """Serve until the stop, then drain. False when work was left running at the end of the drain."""
         self._open_store()
         if self._stop.is_set():
             return self._drain()
-        for part in (*self._renewals, *self._loops):
+        for part in self._parts:
             part.start()
         self.status.state("running")
         self._write_status()
@@ -147,7 +148,7 @@ class Service:
         self._write_status()
 
     def _show_life(self) -> None:
-        faults = [fault for part in (*self._loops, *self._renewals) if (fault := part.fault(STALL_SECONDS))]
+        faults = [fault for part in self._parts if (fault := part.fault(STALL_SECONDS))]
         if faults:
             LOG.critical("the watchdog will restart the service", extra={"fields": {"faults": faults}})
         else:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
-import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -86,7 +87,7 @@ def test_a_call_that_raises_something_odd_delays_its_messages_and_loses_none(
     eventually(lambda: len(world.csv_files()) == 6 and world.empty(), what="all results", seconds=4 * VISIBILITY)
     assert world.depth("input-notification-dlq") == world.depth("output-notification-dlq") == 0
     assert len(world.results()) == 12
-    assert [fault for part in (*service._loops, *service._renewals) if (fault := part.fault(150))] == []
+    assert [fault for part in service._parts if (fault := part.fault(150))] == []
     before = service.status.snapshot()["written_at"]
     eventually(lambda: json.loads(Path(world.settings["state_file"]).read_text())["written_at"] > before, what="life")
 
@@ -372,7 +373,7 @@ def test_a_loop_or_renewal_that_hangs_stops_the_signs_of_life(world: World, monk
     hang = threading.Event()
     monkeypatch.setattr(LeasedQueue, "receive", lambda *_: hang.wait(20) and [])
     monkeypatch.setattr(LeasedQueue, "extend", lambda *_: hang.wait(20))
-    for part in (*service._loops, *service._renewals):
+    for part in service._parts:
         part.start()
         assert part.fault(150) is None
     time.sleep(1.5)
@@ -501,7 +502,7 @@ def test_the_renewal_goes_on_after_anything(monkeypatch: pytest.MonkeyPatch, cap
     assert renewal.fault(1) is None
     ended.set()
     assert "MemoryError" in log_of(caplog)
-    gaps = [later - earlier for earlier, later in zip(calls, calls[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(calls)]
     assert min(gaps) > 0.04
 
 
@@ -509,10 +510,9 @@ def test_the_log_quotes_no_fault_that_nobody_foresaw() -> None:
     try:
         raise KeyError("Ada Lovelace")
     except KeyError:
-        record = logging.LogRecord("n", logging.ERROR, "f", 1, "text", None, __import__("sys").exc_info())
+        record = logging.LogRecord("n", logging.ERROR, "f", 1, "text", None, sys.exc_info())
     line = json.loads(JsonFormatter().format(record))
     assert line["error"] == "KeyError"
     assert line["raised_in"][0].endswith("test_the_log_quotes_no_fault_that_nobody_foresaw")
     assert "Lovelace" not in json.dumps(line)
     assert JsonFormatter().format(logging.makeLogRecord({"msg": "\ud800"})).encode()
-    assert os.strerror(28) in str(OSError(28, os.strerror(28)))

@@ -75,7 +75,7 @@ def test_both_files_and_their_names_are_on_the_disk_before_anybody_is_told(
     fsync = os.fsync
 
     def noted(descriptor: int) -> None:
-        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noted)
