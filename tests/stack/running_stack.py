@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -158,8 +158,8 @@ class Stack:
         """Remove the batch and its results."""
         for video in batch.videos:
             self.aws.s3.delete_object(Bucket=self.endpoints.input_bucket, Key=video.key)
-            for key in astuple(answers.result_keys(video.key)):
-                self.aws.s3.delete_object(Bucket=self.endpoints.output_bucket, Key=key)
+        for key in self.result_objects(batch):
+            self.aws.s3.delete_object(Bucket=self.endpoints.output_bucket, Key=key)
         stored.remove(self.endpoints, stored.find(self.endpoints, batch.prefix, prefix=True))
 
     # -- queues --------------------------------------------------------------------------------------------------------
