@@ -447,7 +447,8 @@ def test_the_surest_student_is_first() -> None:
     ("looks", "distance", "settled"),
     [
         (1, 0.3, True),  # surely a student
-        (8, 0.58, False),  # probably
+        (1, 0.58, False),  # probably
+        (2, 0.58, True),
         (1, 0.9, False),  # one look settles no stranger
         (2, 0.9, True),
         (2, PROBABLE.distance + RULE.certain + STEP, True),

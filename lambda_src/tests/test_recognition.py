@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -146,6 +147,7 @@ def test_damaged_clips_never_raise_and_never_write_to_stderr(tmp_path: Path) -> 
         text=True,
         timeout=120,
         cwd=LAMBDA_SRC,
+        env={**os.environ, "PYTHONPATH": str(LAMBDA_SRC.parent)},
         check=False,
     )
     assert done.returncode == 0, done.stderr
