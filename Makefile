@@ -72,7 +72,7 @@ lint-code: dev
 	ruff format --check .
 	mypy conftest.py classroom_contract classroom_ops collections tests bin/roles-readme bin/interrupted-up bin/lint-ansible bin/vault-init
 	(cd benchmarks; MYPYPATH=.:..:../lambda_src:../tests/media mypy --config-file ../pyproject.toml .)
-	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests:.. mypy --config-file ../pyproject.toml .); done
+	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests:..:../tests/media mypy --config-file ../pyproject.toml .); done
 	for script in roles/*/files/*.py; do MYPYPATH="$$(dirname "$$script")" mypy "$$script"; done
 	bin/lint-secrets
 	git ls-files -- ':!*.j2' | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck

@@ -78,7 +78,7 @@ def gallery_of(names: Sequence[str]) -> Gallery:
 
 
 def _encoding(picture: people.Image) -> Encoding:
-    (box,) = engine.find_faces(picture) or engine.find_faces(picture, fine=True)
+    (box,) = engine.find_faces(picture)
     return engine.encode(picture, [box])[0]
 
 
@@ -88,8 +88,7 @@ def faces(known: dict[str, Encoding]) -> dict[str, list[float]]:
     for look in LOOKS:
         for condition in CONDITIONS:
             picture = people.frame([people.shown(look, condition)])
-            found = engine.find_faces(picture) or engine.find_faces(picture, fine=True)
-            for encoding in engine.encode(picture, found):
+            for encoding in engine.encode(picture, engine.find_faces(picture)):
                 for name, enrolled in known.items():
                     distance = float(np.linalg.norm(enrolled - encoding))
                     if name == look.person:

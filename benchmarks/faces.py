@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "lambda_src"))
+sys.path[:0] = [str(ROOT), str(ROOT / "lambda_src")]
 
 from recognition.matching import Confidence, Gallery, Rule  # noqa: E402 - after the path
 

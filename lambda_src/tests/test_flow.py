@@ -310,7 +310,7 @@ def test_the_upload_that_comes_while_another_is_looked_at_has_the_last_word(
     cloud.upload("joe-biden-360p.mp4", "lesson.mp4")
     version = cloud.clients.s3.head_object(Bucket=INPUT, Key="lesson.mp4")["VersionId"]
     write = cloud.clients.s3.put_object
-    other = []
+    other: list[Any] = []
 
     def while_it_is_written(**arguments: Any) -> Any:
         if not other:

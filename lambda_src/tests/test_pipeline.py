@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from function_cloud import MEDIA
 from make_media import BIDEN, COLLINS, OBAMA_GESTURE, Portrait, classroom
-from recognition import engine, pipeline, results
+from recognition import engine, matching, pipeline, results
 from recognition.config import Config
-from recognition.matching import Gallery
+from recognition.matching import Confidence, Gallery
 from recognition.pipeline import Analysis, TooLittleTimeError, analyse
 from recognition.results import Student
 
@@ -134,15 +134,15 @@ def test_where_only_sure_names_are_wanted_others_are_unknown(
     tmp_path: Path, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "clip.mp4", lambda _: [OBAMA_GESTURE, BIDEN], 2)
-    decide = pipeline.decide_all
+    decide = matching.decide_all
 
     def unsure(*arguments: Any) -> Any:
         decisions = decide(*arguments)
-        return [replace(one, confidence=pipeline.Confidence.PROBABLE) for one in decisions]
+        return [replace(one, confidence=Confidence.PROBABLE) for one in decisions]
 
     monkeypatch.setattr(pipeline, "decide_all", unsure)
     assert len(answered(path, gallery).decisions) == 2
-    analysis = answered(path, gallery, replace(CONFIG, minimum_confidence=pipeline.Confidence.SURE))
+    analysis = answered(path, gallery, replace(CONFIG, minimum_confidence=Confidence.SURE))
     assert (analysis.status, len(analysis.strangers)) == (Status.UNKNOWN, 2)
 
 
