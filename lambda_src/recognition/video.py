@@ -285,7 +285,7 @@ class Video:
         width = round(frame.width * ratio) if 1 / 4 < ratio < 4 else frame.width
         width = frame.width if width * frame.height > MAX_PIXELS else width
         self._size = (width, frame.height)
-        a, b, _, _ = _display_matrix(frame)
+        self._matrix = a, b, _, _ = _display_matrix(frame)
         self.width, self.height = self._size if abs(a) >= abs(b) else self._size[::-1]
         return frame
 
@@ -442,7 +442,7 @@ class Video:
     def _picture(self, frame: VideoFrame) -> Image:
         width, height = self._size
         picture = np.asarray(self._reformatter.reformat(frame, width, height, "bgr24").to_ndarray(), np.uint8)
-        a, b, c, d = _display_matrix(frame)
+        a, b, c, d = self._matrix
         if abs(a) >= abs(b):
             across, down = a < 0, d < 0
         else:
@@ -550,7 +550,10 @@ def _bytes_of(frames: Sequence[VideoFrame]) -> int:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
-    """Returns a, b, c, d of how it is shown: x' = ax + cy, y' = bx + dy (ISO/IEC 14496-12, 8.3.2)."""
+    """Returns a, b, c, d of how it is shown: x' = ax + cy, y' = bx + dy (ISO/IEC 14496-12, 8.3.2).
+
+    A frame that was asked for its side data lives until the cycle collector runs, so only the first one is asked.
+    """
     side_data: Any = frame.side_data  # its type hints know it as an attribute of one type only
     try:
         matrix = np.frombuffer(side_data["DISPLAYMATRIX"], np.int32)
