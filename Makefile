@@ -19,7 +19,7 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz test roles-readme vault-init plan plan-update deployment prerequisites
+.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test roles-readme vault-init plan plan-update deployment prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ bench: dev ## [ROUNDS=5] time the function against the usual way, on the same cl
 
 fuzz: dev ## [COUNT=500] [SEED=1]: answer damaged clips and photos; fails when one is too much for the function
 	@python -u -W ignore benchmarks/fuzz.py --count $(or $(COUNT),500) --seed $(or $(SEED),1)
+
+mutants: dev ## [PARTS="poller contract"]: plant mistakes in the modules that decide, count those that no test notices
+	@nice python benchmarks/mutants.py $(PARTS)
 
 test: ## everything: check, each role's scenario, and the whole system up, tested, broken, mended and down
 	@bin/test
