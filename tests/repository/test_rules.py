@@ -47,6 +47,29 @@ def test_requirements_name_the_versions_that_are_installed(collection: dict[str,
     assert collection["version"] == manifest["collection_info"]["version"]
 
 
+# A module or an action, a connection or an inventory plugin, a lookup, a filter, a callback of ansible.cfg.
+CALLS = re.compile(
+    r"^\s+(?:- )?([a-z_]+\.[a-z_]+)\.[a-z_0-9]+:(?:$| )"
+    r"|^(?:plugin|\s*ansible_connection|callbacks_enabled):?\s*=?\s*([a-z_]+\.[a-z_]+)\.[a-z_0-9]+"
+    r"|(?:lookup|query|q)\(\s*['\"]([a-z_]+\.[a-z_]+)\.[a-z_0-9]+"
+    r"|\|\s*([a-z_]+\.[a-z_]+)\.[a-z_0-9]+",
+    re.MULTILINE,
+)
+OURS = {"ansible.builtin", "smart_classroom.platform"}
+
+
+def test_requirements_name_every_collection_that_is_used_and_no_other() -> None:
+    files = [path for path in tracked() if path.suffix in {".yml", ".j2", ".cfg"} and path.is_file()]
+    used = {name for path in files for names in CALLS.findall(text_of(path)) for name in names if name} - OURS
+    installed = {f"{path.parent.name}.{path.name}" for path in COLLECTIONS.glob("*/*")}
+    listed = {item["name"] for item in yaml.safe_load((ROOT / "requirements.yml").read_text())["collections"]}
+    assert used & installed == listed
+    # Nothing that looks like a collection is unknown to Ansible.
+    modules = re.compile(r"^\s+(?:- )?([a-z_]+\.[a-z_]+)\.[a-z_0-9]+:$", re.MULTILINE)
+    tasks = [path for path in files if {"tasks", "playbooks", "molecule"} & set(path.parts)]
+    assert {name for path in tasks for name in modules.findall(text_of(path))} - OURS <= installed
+
+
 def test_the_installed_packages_are_the_locked_ones() -> None:
     # Only what lies in the environment itself: setuptools puts its vendored copies of wheel and others on sys.path.
     site_packages = sysconfig.get_paths()["purelib"]
