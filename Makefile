@@ -123,15 +123,15 @@ vault-init: setup ## ENVIRONMENT=dev: generate the environment's secrets into an
 prerequisites: setup ## [ENVIRONMENT=dev]: report everything that is missing, each with its fix; changes nothing
 	@$(PLAYBOOK) playbooks/check-prerequisites.yml
 
-plan: dev ## compare what dev and prod would ask of AWS with the reviewed files in tests/plan
-	@python -m tests.plan.record
+plan: dev ## compare what dev and prod would ask of AWS with the reviewed files in tests/system/plan
+	@python -m tests.system.plan.record
 
 plan-update: dev ## write those files anew, for review in their diff
-	@python -m tests.plan.record --update
+	@python -m tests.system.plan.record --update
 
 deployment: dev ## GIT_BASE=git://ADDRESS: deploy dev with a real DevStack into an emulated account, use it and remove it
 	$(call need,GIT_BASE)
-	python -m tests.deployment.run "--git-base=$$GIT_BASE"
+	python -m tests.system.deployment.run "--git-base=$$GIT_BASE"
 
 roles-readme: setup ## write each role's README.md from its argument spec
 	@python bin/roles-readme

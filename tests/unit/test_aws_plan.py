@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.plan.requests import UnknownRequestError, plan
+from tests.system.plan.requests import UnknownRequestError, plan
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = ("dev", "prod")
 
 
 def reviewed(environment: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((ROOT / f"tests/plan/{environment}.json").read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads((ROOT / f"tests/system/plan/{environment}.json").read_text(encoding="utf-8"))
     return content
 
 

@@ -46,7 +46,7 @@ def test_others_are_named(playbook: str, given: dict[str, Any], said: str) -> No
 
 def test_only_playbooks_of_the_project_are_checked(tmp_path: Path) -> None:
     assert playbooks_of(ROOT, (str(ROOT / "site.yml"), str(ROOT / "playbooks/teardown.yml"))) == ["site", "teardown"]
-    assert playbooks_of(ROOT, (str(tmp_path / "site.yml"), str(ROOT / "tests/plan/plan.yml"))) == []
+    assert playbooks_of(ROOT, (str(tmp_path / "site.yml"), str(ROOT / "tests/system/plan/plan.yml"))) == []
     assert playbooks_of(ROOT, "controller") == []
 
 
