@@ -35,7 +35,7 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz test roles-readme vault-init plan plan-update deployment prerequisites
+.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz test lock roles-readme vault-init plan plan-update deployment prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,17 +84,17 @@ dev:
 
 lint-ansible: dev
 	@yamllint --strict .
-	bin/lint-ansible -q
+	tools/lint-ansible -q
 
 lint-code: export MYPY_CACHE_DIR = $(CURDIR)/.cache/mypy
 lint-code: dev
 	@ruff check .
 	ruff format --check .
-	mypy conftest.py classroom_ops collections tests bin/roles-readme bin/interrupted-up bin/lint-ansible bin/vault-init
+	mypy conftest.py classroom_ops collections tests tools/roles-readme tools/lint-ansible tools/lint-prose bin/test bin/vault-init
 	(cd benchmarks; MYPYPATH=.:../lambda_src:../tests/media mypy --config-file ../pyproject.toml .)
 	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests mypy --config-file ../pyproject.toml .); done
 	for script in roles/*/files/*.py; do MYPYPATH="$$(dirname "$$script")" mypy "$$script"; done
-	bin/lint-secrets
+	tools/lint-secrets
 	git ls-files -- ':!*.j2' | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck
 
 # Threads of a BLAS that wait for one another spin, and the processors have enough to do.
@@ -133,5 +133,8 @@ deployment: dev ## GIT_BASE=git://ADDRESS: deploy dev with a real DevStack into 
 	$(call need,GIT_BASE)
 	python -m tests.system.deployment.run "--git-base=$$GIT_BASE"
 
+lock: dev ## resolve every dependency group of pyproject.toml into requirements.lock again
+	@tools/lock
+
 roles-readme: setup ## write each role's README.md from its argument spec
-	@python bin/roles-readme
+	@python tools/roles-readme

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -20,7 +21,9 @@ def tracked() -> list[Path]:
     listing = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
-    return [ROOT / name for name in listing.stdout.split("\0") if name]
+    found = [ROOT / name for name in listing.stdout.split("\0") if name]
+    # A link's content is looked at where it lies.
+    return [path for path in found if path.is_file() and not path.is_symlink()]
 
 
 def text_of(path: Path) -> str:
@@ -133,3 +136,14 @@ def test_scripts_can_be_executed() -> None:
 
 def test_a_clone_is_small() -> None:
     assert sum(path.stat().st_size for path in tracked()) <= 20_000_000
+
+
+def test_the_samples_answers_are_those_of_the_tests() -> None:
+    """tests/media holds damaged and odd clips, and links to the samples, so that a test finds all in one directory."""
+    samples = json.loads((ROOT / "samples/answers.json").read_text(encoding="utf-8"))
+    everything = json.loads((ROOT / "tests/media/answers.json").read_text(encoding="utf-8"))
+    clips = {path.name for path in (ROOT / "samples").glob("*.mp4")}
+    assert set(samples) == clips
+    assert {name: everything[name] for name in clips} == samples
+    for name in (*clips, "students", "students.csv"):
+        assert (ROOT / "tests/media" / name).resolve() == ROOT / "samples" / name

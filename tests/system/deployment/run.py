@@ -39,7 +39,7 @@ HOST, HOST_ADDRESS, GATEWAY = "smart-classroom-account-host", "172.31.9.10", "17
 ENDPOINT, INTERNAL_ENDPOINT = "http://127.0.0.1:4567", "http://172.31.9.20:4567"
 RUN_SECONDS = 5400
 WATCH_SECONDS = 0.1
-CLIP = "tests/media/two-students-720p.mp4"
+CLIP = "samples/two-students-720p.mp4"
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "deployer",
     "AWS_SECRET_ACCESS_KEY": f"canary{secrets.token_hex(16)}",

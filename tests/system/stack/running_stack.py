@@ -19,11 +19,12 @@ from classroom_ops import answers, stored, workload
 from classroom_ops.answers import Answer
 from classroom_ops.aws import Aws, AwsFailure
 from classroom_ops.commands import POLLER_STATUS, Output, run, ssh
-from classroom_ops.environment import Endpoints
+from classroom_ops.environment import PROJECT_ROOT, Endpoints
 from classroom_ops.errors import OpsError
 from classroom_ops.workload import Expected
 
-MEDIA = workload.MEDIA
+# The samples, and damaged and odd clips besides.
+MEDIA = PROJECT_ROOT / "tests" / "media"
 FUNCTION_LABEL = "label=ministack=lambda"
 TICK_SECONDS = 0.5
 _UPLOADERS = 4
