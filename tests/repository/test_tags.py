@@ -100,4 +100,4 @@ def test_roles_that_are_included_while_it_runs_hand_their_tag_on() -> None:
 
 def test_the_documentation_lists_every_tag() -> None:
     text = (ROOT / "docs/operations.md").read_text(encoding="utf-8").partition("## Tags")[2].partition("\n## ")[0]
-    assert set(re.findall(r"`([a-z_-]+)`", text)) >= {*ROLES, *PLAYBOOKS}
+    assert set(re.findall(r"`([a-z0-9_-]+)`", text)) >= {*ROLES, *PLAYBOOKS}
