@@ -23,10 +23,10 @@ export $(OPERANDS)
 need = @if [ -z "$${$(1)}" ]; then echo '$@: $(1) is missing: make $@ $(1)=…   (make help)' >&2; exit 2; fi
 
 PATH := $(CURDIR)/.venv/bin:$(PATH)
-# As in the function's image: threads that wait for one another spin, and whatever else runs then makes them ten times slower.
+# BLAS threads busy-wait; one thread for each process avoids oversubscribing the CPUs.
 export OPENBLAS_NUM_THREADS = 1
-# Ansible compiled anew in each of its processes would cost half a second each time. Unbuffered, Python reads each of its modules
-# byte by byte from the pipe that it comes through.
+# Without bytecode files Ansible is compiled in each of its processes, half a second each time. Unbuffered, Python reads each of
+# its modules byte by byte from a pipe.
 unexport PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED
 PLAYBOOK = ansible-playbook -i inventory/$(ENVIRONMENT)
 VAULT_PASSWORD_FILE ?= $(HOME)/.config/smart-classroom/$(ENVIRONMENT).vault-password
@@ -53,7 +53,7 @@ upload: setup ## VIDEO=clip.mp4 [KEY=name.mp4] [TIMEOUT=120]: upload a video and
 	$(call need,VIDEO)
 	$(OPS) upload $${KEY:+"--key=$$KEY"} $${TIMEOUT:+"--timeout=$$TIMEOUT"} -- "$$VIDEO"
 
-enroll: setup ## PHOTOS=dir ROSTER=students.csv: teach the system new students
+enroll: setup ## PHOTOS=dir ROSTER=students.csv: enroll students
 	$(call need,PHOTOS)
 	$(call need,ROSTER)
 	$(PLAYBOOK) playbooks/enroll-students.yml -e @playbooks/vars/make-enroll.yml
@@ -65,7 +65,7 @@ forget: setup ## STUDENT="First Last" [RESULTS=true]: remove a student's record,
 workload: setup ## [COUNT=100]: upload many videos, compare every answer, plot the latency
 	@$(OPS) workload "--count=$${COUNT:-100}"
 
-status: setup ## one screen: what runs, what waits, what is sick
+status: setup ## health report on one screen
 	@$(OPS) status
 
 logs: setup ## collect the logs of every part in one archive, secrets taken out
@@ -95,10 +95,9 @@ lint-code: dev
 	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests mypy --config-file ../pyproject.toml .); done
 	for script in roles/*/files/*.py; do MYPYPATH="$$(dirname "$$script")" mypy "$$script"; done
 	tools/lint-secrets
+	tools/lint-prose
 	git ls-files -- ':!*.j2' | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck
 
-# Threads of a BLAS that wait for one another spin, and the processors have enough to do.
-unit: export OPENBLAS_NUM_THREADS = 1
 unit: dev
 	@pytest -n 3
 
@@ -114,7 +113,7 @@ bench: dev ## [ROUNDS=5] time the function against the usual way, on the same cl
 fuzz: dev ## [COUNT=500] [SEED=1]: answer damaged clips and photos; fails when one is too much for the function
 	@python -u -W ignore benchmarks/fuzz.py --count "$${COUNT:-500}" --seed "$${SEED:-1}"
 
-test: ## everything: check, each role's scenario, and the whole system up, tested, broken, mended and down
+test: ## every test: check, scenarios, and the whole system up, broken, repaired and down (bin/test --list)
 	@bin/test
 
 vault-init: setup ## ENVIRONMENT=dev: generate the environment's secrets into an encrypted vault
@@ -126,7 +125,7 @@ prerequisites: setup ## [ENVIRONMENT=dev]: report everything that is missing, ea
 plan: dev ## compare what dev and prod would ask of AWS with the reviewed files in tests/system/plan
 	@python -m tests.system.plan.record
 
-plan-update: dev ## write those files anew, for review in their diff
+plan-update: dev ## write those files again, for review in their diff
 	@python -m tests.system.plan.record --update
 
 deployment: dev ## GIT_BASE=git://ADDRESS: deploy dev with a real DevStack into an emulated account, use it and remove it
