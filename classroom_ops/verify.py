@@ -110,7 +110,7 @@ def prove(aws: Aws, media: Path) -> Proof:
     clips = workload.read_expected(media)
     clip = min((clip for clip, one in clips.items() if len(one.students) == 1), key=lambda clip: clip.stat().st_size)
     key = f"{PREFIX}/{secrets.token_hex(4)}/{clip.name}"
-    dead_before = aws.depth(f"{aws.endpoints.input_queue}-dlq").total
+    dead_before = aws.depth(aws.endpoints.dead_letter_queues[0]).total
     sent = upload.send(aws, clip, key, quiet=True)
     begin = time.monotonic()
     answer = upload.await_answer(aws, sent, timeout=120, dead_before=dead_before)
@@ -131,7 +131,7 @@ def remove(aws: Aws, sent: Upload, result: stored.Stored) -> None:
 
 def dead_letters(aws: Aws) -> int:
     """Messages in the two dead-letter queues."""
-    return sum(aws.depth(name).total for name in aws.endpoints.queues if name.endswith("-dlq"))
+    return sum(aws.depth(name).total for name in aws.endpoints.dead_letter_queues)
 
 
 def lines(endpoints: Endpoints, proof: Proof, dead: int) -> list[str]:
@@ -153,7 +153,7 @@ def lines(endpoints: Endpoints, proof: Proof, dead: int) -> list[str]:
             ("VM", f"ssh -F {state}/ssh/config {endpoints.pollers[0]}"),
         ],
         "Type next": [
-            ("make upload", "VIDEO=tests/media/two-students-720p.mp4"),
+            ("make upload", "VIDEO=samples/two-students-720p.mp4"),
             ("make enroll", "PHOTOS=dir ROSTER=students.csv"),
             ("make workload", "COUNT=100"),
             ("make status", "make logs, make down"),
