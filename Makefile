@@ -70,10 +70,10 @@ lint-code: export MYPY_CACHE_DIR = $(CURDIR)/.cache/mypy
 lint-code: dev
 	@ruff check .
 	ruff format --check .
-	mypy conftest.py classroom_ops plugins tests bin/roles-readme bin/interrupted-up bin/lint-ansible bin/vault-init
+	mypy conftest.py classroom_ops collections tests bin/roles-readme bin/interrupted-up bin/lint-ansible bin/vault-init
 	(cd benchmarks; MYPYPATH=.:../lambda_src:../tests/media mypy --config-file ../pyproject.toml .)
 	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests mypy --config-file ../pyproject.toml .); done
-	for script in roles/*/files/*.py roles/*/library/*.py; do MYPYPATH="$$(dirname "$$script")" mypy "$$script"; done
+	for script in roles/*/files/*.py; do MYPYPATH="$$(dirname "$$script")" mypy "$$script"; done
 	bin/lint-secrets
 	git ls-files -- ':!*.j2' | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck
 

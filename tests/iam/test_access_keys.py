@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from plugins.module_utils import access_keys
-from plugins.modules import aws_access_key
+from ansible_collections.smart_classroom.platform.plugins.module_utils import access_keys
+from ansible_collections.smart_classroom.platform.plugins.modules import aws_access_key
 from tests.iam.enforcing_account import POLLER_USER, Account, eventually
 from tests.iam.poller_process import Poller
 

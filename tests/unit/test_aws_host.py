@@ -10,8 +10,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from plugins.module_utils.ec2_resources import Ec2Error
-from plugins.modules import aws_host, aws_host_network
+from ansible_collections.smart_classroom.platform.plugins.module_utils.ec2_resources import Ec2Error
+from ansible_collections.smart_classroom.platform.plugins.modules import aws_host, aws_host_network
 
 REGION = "us-east-1"
 TAGS = {"project": "p", "environment": "test", "owner": "o", "managed-by": "ansible"}

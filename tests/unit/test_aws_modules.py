@@ -14,8 +14,8 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from plugins.module_utils import access_keys
-from plugins.modules import (
+from ansible_collections.smart_classroom.platform.plugins.module_utils import access_keys
+from ansible_collections.smart_classroom.platform.plugins.modules import (
     aws_access_key,
     aws_bucket,
     aws_bucket_notification,

@@ -11,8 +11,8 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from botocore.stub import Stubber
 
-from plugins.filter.aws_costs import cost_table
-from plugins.modules import aws_prerequisites
+from ansible_collections.smart_classroom.platform.plugins.filter.aws_costs import cost_table
+from ansible_collections.smart_classroom.platform.plugins.modules import aws_prerequisites
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 ACCOUNT = "123456789012"

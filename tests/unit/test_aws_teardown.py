@@ -9,8 +9,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from plugins.filter.aws_teardown import teardown_left, teardown_plan
-from plugins.modules import aws_environment_info
+from ansible_collections.smart_classroom.platform.plugins.filter.aws_teardown import teardown_left, teardown_plan
+from ansible_collections.smart_classroom.platform.plugins.modules import aws_environment_info
 
 TAGS = {"project": "p", "environment": "dev"}
 OTHERS = {"project": "p", "environment": "prod"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from plugins.filter.control_node import control_node_problems
+from ansible_collections.smart_classroom.platform.plugins.filter.control_node import control_node_problems
 
 GOOD: dict[str, Any] = {
     "distribution": "Debian",

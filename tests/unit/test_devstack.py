@@ -16,15 +16,15 @@ from typing import Any
 
 import pytest
 
-from plugins.filter.devstack import (
+from ansible_collections.smart_classroom.platform.plugins.filter.devstack import (
     devstack_floating,
     devstack_password_problems,
     devstack_ssh,
     devstack_ssh_config,
 )
-from plugins.module_utils.host_machine import HostError
-from plugins.modules import devstack_host
-from plugins.modules.devstack_host import (
+from ansible_collections.smart_classroom.platform.plugins.module_utils.host_machine import HostError
+from ansible_collections.smart_classroom.platform.plugins.modules import devstack_host
+from ansible_collections.smart_classroom.platform.plugins.modules.devstack_host import (
     advertised,
     default_address,
     git_problems,
@@ -34,7 +34,7 @@ from plugins.modules.devstack_host import (
     size_problems,
     system_problems,
 )
-from plugins.modules.devstack_tunnel import Tunnel, TunnelError
+from ansible_collections.smart_classroom.platform.plugins.modules.devstack_tunnel import Tunnel, TunnelError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "roles/devstack/files/devstack_run.py"
 LINKS: list[dict[str, Any]] = [

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from plugins.filter.glance_image import glance_image_content_key
-from plugins.module_utils.nova_cloud import CloudError
-from plugins.modules import published_checksum
-from plugins.modules.glance_image_file import run
+from ansible_collections.smart_classroom.platform.plugins.filter.glance_image import glance_image_content_key
+from ansible_collections.smart_classroom.platform.plugins.module_utils.nova_cloud import CloudError
+from ansible_collections.smart_classroom.platform.plugins.modules import published_checksum
+from ansible_collections.smart_classroom.platform.plugins.modules.glance_image_file import run
 
 DOWNLOAD = Path(__file__).resolve().parents[2] / "roles/glance_image/files/download-image"
 IMAGE = bytes(range(256)) * 4096

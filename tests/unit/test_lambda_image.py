@@ -17,6 +17,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from ansible_collections.smart_classroom.platform.plugins.modules import lambda_image_push
+
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 ROLE = ROOT / "roles" / "lambda_image"
@@ -35,7 +37,6 @@ def load(path: Path) -> ModuleType:
 # As Python does for a program that is started.
 sys.path.insert(0, str(ROLE / "files"))
 build_image = load(ROLE / "files" / "build_image.py")
-lambda_image_push = load(ROLE / "library" / "lambda_image_push.py")
 
 
 @pytest.fixture

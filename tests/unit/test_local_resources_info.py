@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from plugins.modules.local_resources_info import mounts_below, processes_below, routes_through
+from ansible_collections.smart_classroom.platform.plugins.modules.local_resources_info import (
+    mounts_below,
+    processes_below,
+    routes_through,
+)
 
 
 def test_only_routes_through_the_network_count() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from plugins.action.long_task import Job, LongTaskError
+from ansible_collections.smart_classroom.platform.plugins.action.long_task import Job, LongTaskError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def make(tmp_path: Path, script: str) -> Job:
@@ -74,10 +77,11 @@ def test_the_job_survives_the_process_that_started_it(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     wait = f"while [ ! -e {gate} ]; do sleep 0.05; done"
     code = (
-        "from pathlib import Path; from plugins.action.long_task import Job; "
-        f"Job(Path({str(tmp_path)!r}), 'build').start(['bash', '-c', {wait!r}], {{}}, None)"
+        "from pathlib import Path; from ansible_collections.smart_classroom.platform.plugins.action import long_task; "
+        f"long_task.Job(Path({str(tmp_path)!r}), 'build').start(['bash', '-c', {wait!r}], {{}}, None)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "collections")}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30, env=environment)
     job = Job(tmp_path, "build")
     assert job.is_running()
     gate.touch()

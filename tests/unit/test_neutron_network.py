@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from plugins.module_utils.nova_cloud import CloudError
-from plugins.modules.neutron_topology import Topology, wanted_rules
+from ansible_collections.smart_classroom.platform.plugins.module_utils.nova_cloud import CloudError
+from ansible_collections.smart_classroom.platform.plugins.modules.neutron_topology import Topology, wanted_rules
 
 EXTERNAL = {
     "physical_network": "public",

@@ -11,12 +11,16 @@ from typing import Any
 
 import pytest
 
-from plugins.module_utils.nova_cloud import CloudError, wait_for
-from plugins.module_utils.ssh_access import console_keys, known_hosts_lines, login
-from plugins.modules import nova_ssh_access
-from plugins.modules.nova_instances import Instances
-from plugins.modules.nova_server_probe import port_state, problems_of
-from plugins.modules.nova_ssh_access import Access, ssh_config
+from ansible_collections.smart_classroom.platform.plugins.module_utils.nova_cloud import CloudError, wait_for
+from ansible_collections.smart_classroom.platform.plugins.module_utils.ssh_access import (
+    console_keys,
+    known_hosts_lines,
+    login,
+)
+from ansible_collections.smart_classroom.platform.plugins.modules import nova_ssh_access
+from ansible_collections.smart_classroom.platform.plugins.modules.nova_instances import Instances
+from ansible_collections.smart_classroom.platform.plugins.modules.nova_server_probe import port_state, problems_of
+from ansible_collections.smart_classroom.platform.plugins.modules.nova_ssh_access import Access, ssh_config
 
 
 def public_key(kind: str, length: int = 32) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from keystoneauth1.exceptions import ConnectFailure
 
-from plugins.modules.openstack_cloud_check import check, missing
+from ansible_collections.smart_classroom.platform.plugins.modules.openstack_cloud_check import check, missing
 
 
 def refuse(*_args: object, **_kwargs: object) -> list[Any]:

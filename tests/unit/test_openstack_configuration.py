@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from plugins.modules.openstack_configuration import (
+from ansible_collections.smart_classroom.platform.plugins.modules.openstack_configuration import (
     ConfigurationError,
     Plan,
     add_secrets,

@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
-from plugins.module_utils.host_machine import HostError, memory_mb, virtualization
-from plugins.modules.openstack_host import (
+from ansible_collections.smart_classroom.platform.plugins.module_utils.host_machine import (
+    HostError,
+    memory_mb,
+    virtualization,
+)
+from ansible_collections.smart_classroom.platform.plugins.modules.openstack_host import (
     clashes,
     guest_interfaces,
     is_routed,

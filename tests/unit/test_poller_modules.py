@@ -17,8 +17,8 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from moto import mock_aws
 
-from plugins.action import poller_install as poller_install_action
-from plugins.modules import poller_bundle, poller_install, poller_queues
+from ansible_collections.smart_classroom.platform.plugins.action import poller_install as poller_install_action
+from ansible_collections.smart_classroom.platform.plugins.modules import poller_bundle, poller_install, poller_queues
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from plugins.modules import students_enroll as module
+from ansible_collections.smart_classroom.platform.plugins.modules import students_enroll as module
 
 BUCKET, TABLE, KEY = "output", "student_table", ".gallery/known-encodings.json"
 ENGINE = """#!/usr/bin/env python3
