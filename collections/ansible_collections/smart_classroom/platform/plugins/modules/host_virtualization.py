@@ -3,16 +3,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION)."""
-
-from __future__ import annotations
-
-import fcntl
-import os
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-
 DOCUMENTATION = r"""
 module: host_virtualization
 short_description: Say whether the processor of a machine runs guests, or whether they have to be emulated
@@ -34,7 +24,11 @@ virtualization:
   type: str
 """
 
+import fcntl
+import os
+from pathlib import Path
 
+from ansible.module_utils.basic import AnsibleModule
 
 KVM_DEVICE = Path("/dev/kvm")
 KVM_GET_API_VERSION = 0xAE00
