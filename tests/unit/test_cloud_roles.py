@@ -116,7 +116,11 @@ def test_servers_as_they_should_be_differ_in_nothing() -> None:
         ([], "10.20.0.5", "there are 0 servers classroom-poller-1"),
         ([server(), server(id="2")], "10.20.0.5", "there are 2 servers classroom-poller-1"),
         ([server(status="SHUTOFF")], "10.20.0.5", "server classroom-poller-1 is SHUTOFF"),
-        ([server(security_groups=[{"name": "default"}])], "10.20.0.5", "server classroom-poller-1 is in other security groups"),
+        (
+            [server(security_groups=[{"name": "default"}])],
+            "10.20.0.5",
+            "server classroom-poller-1 is in other security groups",
+        ),
         ([server(metadata={})], "10.20.0.5", "server classroom-poller-1 has other metadata"),
         ([server()], "10.20.0.77", "the floating IP of classroom-poller-1 is missing"),
         ([server()], None, "the floating IP of classroom-poller-1 is missing"),
@@ -146,7 +150,11 @@ def test_ssh_config_checks_host_keys_and_uses_only_our_key(tmp_path: Path) -> No
         nova_server_proxy_jump="devstack-1",
         __nova_server_ips={
             "floating_ips": [
-                {"description": "classroom-poller-1", "fixed_ip_address": "10.20.0.5", "floating_ip_address": "172.24.4.9"},
+                {
+                    "description": "classroom-poller-1",
+                    "fixed_ip_address": "10.20.0.5",
+                    "floating_ip_address": "172.24.4.9",
+                },
                 {"description": "other", "fixed_ip_address": None, "floating_ip_address": "172.24.4.10"},
             ]
         },
@@ -250,7 +258,9 @@ def test_the_fingerprint_of_secrets_follows_them_and_hides_them(tmp_path: Path) 
         for name in names:
             (tmp_path / "secrets" / f"{name}_password").write_text(f"{name}-{value}\n")
         prints.add(
-            evaluate("openstack_allinone", "__openstack_allinone_fingerprint", openstack_allinone_state_dir=str(tmp_path))
+            evaluate(
+                "openstack_allinone", "__openstack_allinone_fingerprint", openstack_allinone_state_dir=str(tmp_path)
+            )
         )
     assert len(prints) == 2
     assert all(len(value) == 16 and "one" not in value for value in prints)

@@ -63,31 +63,7 @@ def test_a_password_that_devstack_stumbles_over_is_named_and_not_shown(password:
     assert not password or password not in problem
 
 
-
-
-
-
-
-
-
-
-
-
 # --- the git server
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 # --- why stack.sh failed
@@ -333,11 +309,3 @@ def test_a_host_that_only_its_own_configuration_knows_is_found_through_it(tmp_pa
     file.write_text(devstack_ssh_config(connection, "devstack-1"))
     read = subprocess.run(["ssh", "-F", file, "-G", "devstack-1"], capture_output=True, text=True, check=True).stdout
     assert {"hostname 192.0.2.10", "user admin"} <= set(read.splitlines())
-
-
-
-
-
-
-
-

@@ -12,7 +12,11 @@ CIDR = "172.24.4.0/24"
 
 
 def test_the_default_route_and_another_network_do_not_count() -> None:
-    routes = [{"dst": "default", "gateway": "10.0.0.1"}, {"dst": "172.30.0.0/24", "dev": "br0"}, {"type": "unreachable"}]
+    routes = [
+        {"dst": "default", "gateway": "10.0.0.1"},
+        {"dst": "172.30.0.0/24", "dev": "br0"},
+        {"type": "unreachable"},
+    ]
     assert overlapping_routes(routes, CIDR) == []
 
 

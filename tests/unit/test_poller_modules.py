@@ -119,14 +119,6 @@ def test_compiled_packages_are_refused(tmp_path: Path) -> None:
         poller_bundle.stage(tmp_path / "lib", **sources, uv=uv, python_version="3.11")
 
 
-
-
-
-
-
-
-
-
 @mock_aws
 def test_queues_are_looked_up_and_probed() -> None:
     sqs: Any = boto3.client("sqs", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")

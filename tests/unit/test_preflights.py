@@ -1,4 +1,4 @@
-"""What a machine lacks is said at once, one sentence with its remedy for each thing; a machine that lacks nothing is let pass."""
+"""What a machine lacks is said at once, one sentence with its remedy for each thing."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ def test_debian_12_under_systemd_is_accepted_and_nothing_else() -> None:
 
 def test_addresses_that_cannot_work_are_refused() -> None:
     assert "set devstack_host_address" in devstack(ansible_facts=FACTS | {"default_ipv4": {}})[0]
-    assert "203.0.113.5 is none of the host's (10.0.0.5, 172.17.0.1)" in devstack(devstack_host_address="203.0.113.5")[0]
+    assert (
+        "203.0.113.5 is none of the host's (10.0.0.5, 172.17.0.1)" in devstack(devstack_host_address="203.0.113.5")[0]
+    )
     overlap = devstack(__devstack_routes={"stdout": json.dumps([{"dst": "172.24.0.0/16", "dev": "eth1"}])})
     assert "overlaps the host's route to 172.24.0.0/16 dev eth1: choose another" in overlap[0]
     own = {"dst": "172.24.4.0/24", "dev": "br-ex"}
@@ -140,7 +142,9 @@ def answer(status: int, content: str = "", name: str = "nova", msg: str = "") ->
 def test_a_missing_branch_and_a_missing_repository_are_both_reported() -> None:
     good = answer(200, "0123 refs/heads/stable/2026.1\n")
     assert devstack(__devstack_git={"results": [good]}) == []
-    found = devstack(__devstack_git={"results": [good, answer(200, "refs/heads/main", "glance"), answer(404, name="neutron")]})
+    found = devstack(
+        __devstack_git={"results": [good, answer(200, "refs/heads/main", "glance"), answer(404, name="neutron")]}
+    )
     assert len(found) == 2
     assert "glance.git" in found[0]
     assert "has no branch stable/2026.1" in found[0]

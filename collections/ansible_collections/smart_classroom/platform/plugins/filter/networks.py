@@ -1,6 +1,6 @@
 """Filters of networks: who has a route into one, and which of its addresses serve what.
 
-``ansible.utils`` has ``network_in_network`` and ``nthhost``, which want netaddr, a package for what the standard library does.
+``ansible.utils`` has ``network_in_network`` and ``nthhost``, which want netaddr, a package for what Python has itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ SMALLEST = 32  # addresses
 
 
 def overlapping_routes(routes: Iterable[Mapping[str, Any]], cidr: str) -> list[str]:
-    """Routes that overlap a network, ``<destination> via <gateway>`` or ``dev <interface>``; a default route does not count.
+    """Routes that overlap a network, ``<destination> via <gateway>`` or ``dev <interface>``; no default route.
 
     Args:
         routes: as ``ip -json -4 route show`` prints them.
@@ -39,7 +39,9 @@ def floating_network(cidr: str) -> dict[str, str]:
     """
     network = ipaddress.ip_network(cidr)
     if network.num_addresses < SMALLEST:
-        raise ValueError(f"the network of the floating addresses {cidr} is too small: give it {SMALLEST} addresses or more")
+        raise ValueError(
+            f"the network of the floating addresses {cidr} is too small: give it {SMALLEST} addresses or more"
+        )
     # The low addresses are left to the host and to what an operator sets by hand.
     return {
         "gateway": str(network[1]),

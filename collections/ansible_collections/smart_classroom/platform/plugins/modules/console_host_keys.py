@@ -10,7 +10,8 @@ description:
   - The console is the one channel to a new server that nobody on the network can forge. cloud-init writes the host keys
     there, and the cloud's API shows them to whoever may ask, so even the first connection is checked.
   - Waits until a complete block of keys is there. Changes nothing.
-  - No collection has a module for a console; nearest are C(openstack.cloud.server_info) and C(amazon.aws.ec2_instance_info).
+  - No collection has a module for a console; nearest are C(openstack.cloud.server_info) and
+    C(amazon.aws.ec2_instance_info).
 options:
   source:
     description: V(nova) asks OpenStack, V(ec2) asks AWS as the environment's C(AWS_*) variables say.
