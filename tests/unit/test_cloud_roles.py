@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from role_variables import evaluate
+
+from tests.support.role_variables import evaluate
 
 OPERATOR = "192.0.2.1/32"
 

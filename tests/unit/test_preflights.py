@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from role_variables import evaluate
+
+from tests.support.role_variables import evaluate
 
 FACTS: dict[str, Any] = {
     "all_ipv4_addresses": ["10.0.0.5", "172.17.0.1"],
