@@ -11,14 +11,12 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from moto import mock_aws
 
 from ansible_collections.smart_classroom.platform.plugins.action import poller_install as poller_install_action
-from ansible_collections.smart_classroom.platform.plugins.modules import poller_bundle, poller_install, poller_queues
+from ansible_collections.smart_classroom.platform.plugins.modules import poller_bundle, poller_install
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -153,20 +151,6 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 
 def test_a_good_machine_has_no_problems(tmp_path: Path) -> None:
     assert poller_install.problems((3, 12), tmp_path, ("h", 1), 1, lambda *_: None) == []
-
-
-@mock_aws
-def test_queues_are_looked_up_and_probed() -> None:
-    sqs: Any = boto3.client("sqs", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
-    url = sqs.create_queue(QueueName="input")["QueueUrl"]
-    assert poller_queues.queue_url(sqs, "input") == url
-    identifier = poller_queues.send_probe(sqs, url)
-    message = sqs.receive_message(QueueUrl=url)["Messages"][0]
-    assert message["MessageId"] == identifier
-    # The function ignores exactly this event, which S3 itself sends.
-    assert json.loads(message["Body"])["Event"] == "s3:TestEvent"
-    with pytest.raises(poller_queues.QueueMissingError, match=r"the queue other does not exist; .* make up"):
-        poller_queues.queue_url(sqs, "other")
 
 
 VERSION = "0123456789abcdef"
