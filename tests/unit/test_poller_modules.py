@@ -7,11 +7,18 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
+<<<<<<< HEAD
 from moto import mock_aws
 
 from ansible_collections.smart_classroom.platform.plugins.modules import poller_bundle, poller_queues
+=======
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.smart_classroom.platform.plugins.action import poller_install as poller_install_action
+from ansible_collections.smart_classroom.platform.plugins.modules import poller_bundle, poller_install
+>>>>>>> collection
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -129,6 +136,7 @@ def test_compiled_packages_are_refused(tmp_path: Path) -> None:
         poller_bundle.stage(tmp_path / "lib", **sources, uv=uv, python_version="3.11")
 
 
+<<<<<<< HEAD
 @mock_aws
 def test_queues_are_looked_up_and_probed() -> None:
     sqs: Any = boto3.client("sqs", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
@@ -141,3 +149,236 @@ def test_queues_are_looked_up_and_probed() -> None:
     assert json.loads(message["Body"])["Event"] == "s3:TestEvent"
     with pytest.raises(poller_queues.QueueMissingError, match=r"the queue other does not exist; .* make up"):
         poller_queues.queue_url(sqs, "other")
+=======
+@pytest.mark.parametrize(
+    ("endpoint_url", "address"),
+    [
+        ("", ("sqs.eu-west-1.amazonaws.com", 443)),
+        ("http://172.30.0.10:4566", ("172.30.0.10", 4566)),
+        ("https://example.test", ("example.test", 443)),
+        ("http://example.test", ("example.test", 80)),
+    ],
+)
+def test_where_the_queues_are(endpoint_url: str, address: tuple[str, int]) -> None:
+    assert poller_install.sqs_address(endpoint_url, "eu-west-1") == address
+
+
+def refuse(*_: object) -> None:
+    raise ConnectionRefusedError(111, "Connection refused")
+
+
+def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    found = poller_install.problems((3, 9), tmp_path / "none", ("172.30.0.10", 4566), 1, refuse)
+    assert len(found) == 3
+    assert "Python 3.9" in found[0]
+    assert "systemd does not run" in found[1]
+    assert "172.30.0.10:4566 cannot be reached" in found[2]
+
+
+def test_a_good_machine_has_no_problems(tmp_path: Path) -> None:
+    assert poller_install.problems((3, 12), tmp_path, ("h", 1), 1, lambda *_: None) == []
+
+
+VERSION = "0123456789abcdef"
+
+
+def installer(directory: Path, version: str = VERSION, *, check_mode: bool = False) -> poller_install.Installer:
+    """An installer of an archive that holds a package of one file."""
+    tree = directory / "tree" / version
+    (tree / "lib" / "classroom_poller").mkdir(parents=True, exist_ok=True)
+    (tree / "lib" / "classroom_poller" / "cli.py").write_text("x = 1\n")
+    (tree / ".complete").write_text(version)
+    archive = directory / f"{version}.tar.gz"
+    poller_bundle.pack(tree, archive)
+    packed = archive.read_bytes()
+    return poller_install.Installer(directory / "smart-classroom", version, packed, check_mode, os.getuid())
+
+
+def install(found: poller_install.Installer, *files: poller_install.File) -> list[str]:
+    found.changes.clear()
+    found.ensure_release(sys.implementation.cache_tag, sys.executable)
+    found.ensure_current()
+    for file in files:
+        found.ensure_file(file)
+    found.remove_earlier()
+    return found.changes
+
+
+def test_files_are_installed_once(tmp_path: Path) -> None:
+    found = installer(tmp_path)
+    secret = poller_install.File(tmp_path / "etc" / "smart-classroom" / "aws-credentials", "secret", 0o600)
+    assert install(found, secret) == [f"version {VERSION}", "link current", str(secret.path)]
+    package = tmp_path / "smart-classroom" / "current" / "lib" / "classroom_poller"
+    assert (package / "cli.py").read_text() == "x = 1\n"
+    assert list((package / "__pycache__").iterdir())
+    assert secret.path.read_text() == "secret"
+    assert secret.path.stat().st_mode & 0o7777 == 0o600
+    assert not found.archive_wanted
+    assert install(found, secret) == []
+
+
+@pytest.mark.parametrize("damage", ["content", "mode", "directory", "link"])
+def test_what_somebody_changed_is_put_right(tmp_path: Path, damage: str) -> None:
+    found = installer(tmp_path)
+    settings = poller_install.File(tmp_path / "smart-classroom" / "poller.toml", "right", 0o644)
+    install(found, settings)
+    link = tmp_path / "smart-classroom" / "current"
+    if damage == "content":
+        settings.path.write_text("wrong")
+    elif damage == "mode":
+        settings.path.chmod(0o666)
+    elif damage == "directory":
+        settings.path.parent.chmod(0o777)
+    else:
+        link.unlink()
+        link.symlink_to("elsewhere")
+    assert len(install(found, settings)) == 1
+    assert install(found, settings) == []
+    assert settings.path.read_text() == "right"
+    assert settings.path.stat().st_mode & 0o7777 == 0o644
+    assert settings.path.parent.stat().st_mode & 0o7777 == 0o755
+    assert link.readlink() == Path(VERSION)
+
+
+def test_an_interrupted_unpacking_is_done_again(tmp_path: Path) -> None:
+    found = installer(tmp_path)
+    half = tmp_path / "smart-classroom" / VERSION
+    half.mkdir(parents=True)
+    (half / "half").write_text("")
+    install(found)
+    assert not (half / "half").exists()
+    assert (half / ".complete").exists()
+
+
+def test_a_new_version_replaces_the_old(tmp_path: Path) -> None:
+    install(installer(tmp_path))
+    other = "f" * 16
+    assert install(installer(tmp_path, other)) == [f"version {other}", "link current", f"earlier version {VERSION}"]
+    assert sorted(path.name for path in (tmp_path / "smart-classroom").iterdir()) == ["current", other]
+
+
+def test_check_mode_changes_nothing(tmp_path: Path) -> None:
+    found = installer(tmp_path, check_mode=True)
+    file = poller_install.File(tmp_path / "smart-classroom" / "poller.toml", "x", 0o644)
+    assert install(found, file) == [f"version {VERSION}", "link current", str(file.path)]
+    assert not (tmp_path / "smart-classroom").exists()
+
+
+def test_an_archive_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    found = installer(tmp_path)
+    found.archive = b"no archive"
+    with pytest.raises(poller_install.InstallError, match=rf"archive of version {VERSION} cannot be unpacked"):
+        install(found)
+
+
+def test_a_user_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
+    found = installer(tmp_path)
+    found.useradd = "/bin/false"
+    found.ensure_user("root", tmp_path)
+    assert found.changes == []
+    with pytest.raises(poller_install.InstallError, match="/bin/false --system"):
+        found.ensure_user("nobody-of-this-name", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("enabled", "answer", "runs"),
+    [
+        (True, '{"fresh": true, "outdated": false}', True),
+        (False, '{"fresh": true, "outdated": false}', False),
+        (True, '{"fresh": false, "outdated": false}', False),
+        (True, '{"fresh": true, "outdated": true}', False),
+        (True, "Traceback", False),
+        (True, "[]", False),
+    ],
+)
+def test_a_service_that_does_not_run_with_these_files_is_noticed(
+    tmp_path: Path, enabled: bool, answer: str, runs: bool
+) -> None:
+    found = installer(tmp_path)
+    install(found)
+    wants = tmp_path / "wants"
+    if enabled:
+        wants.symlink_to("unit")
+    (found.release / "classroom-poller").write_text(f"print({answer!r})\n")
+    assert found.runs(wants, sys.executable) is runs
+
+
+@pytest.mark.parametrize(("fresh", "asked"), [(True, []), (False, ["daemon-reload", "enable", "restart"])])
+def test_the_service_is_started_unless_it_runs_with_these_files(tmp_path: Path, fresh: bool, asked: list[str]) -> None:
+    found = installer(tmp_path)
+    install(found)
+    (tmp_path / "poller.service").symlink_to("unit")
+    (found.release / "classroom-poller").write_text(f"print({json.dumps({'fresh': fresh, 'outdated': False})!r})\n")
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$1" >>{shlex.quote(str(tmp_path / "asked"))}\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    found.systemctl = str(tmp_path / "systemctl")
+    (tmp_path / "asked").write_text("")
+    found.changes.clear()
+    found.ensure_running("poller.service", tmp_path)
+    assert (tmp_path / "asked").read_text().split() == asked
+    assert found.changes == ([] if fresh else ["service poller.service"])
+
+
+def test_a_service_that_does_not_start_is_explained(tmp_path: Path) -> None:
+    found = installer(tmp_path)
+    found.systemctl = "/bin/false"
+    with pytest.raises(poller_install.InstallError, match="/bin/false daemon-reload failed"):
+        found.ensure_running("poller.service", tmp_path)
+
+
+REQUEST: dict[str, Any] = {
+    "install_dir": "/nonexistent",
+    "version": VERSION,
+    "user": "nobody",
+    "home": "/nonexistent",
+    "service": "poller.service",
+    "files": [],
+    "endpoint_url": "http://127.0.0.1:9",
+    "region": "us-east-1",
+    "timeout_seconds": 1,
+    "check_mode": False,
+}
+
+
+def test_the_program_reads_its_request_behind_itself() -> None:
+    command = [sys.executable, "-IBc", poller_install_action.START]
+    sent = poller_install_action.message(REQUEST, b"an archive")
+    done = subprocess.run(command, input=sent, capture_output=True, check=True, timeout=60)
+    answer = json.loads(done.stdout)
+    assert answer["changed"] is False
+    assert "127.0.0.1:9 cannot be reached" in answer["problems"][-1]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_archive_is_sent_only_to_a_machine_without_the_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    (tmp_path / "archive").write_bytes(b"packed")
+    sent: list[bytes] = []
+
+    class Action(poller_install_action.ActionModule):
+        def __init__(self) -> None:
+            self._task = type("Task", (), {"check_mode": False})
+
+        def validate_argument_spec(self, argument_spec: Any) -> Any:
+            assert argument_spec == poller_install.ARGUMENTS
+            return None, {"archive": str(tmp_path / "archive")}
+
+        def _low_level_execute_command(self, _command: str, in_data: bytes) -> dict[str, Any]:
+            archive = in_data.rpartition(b"\n")[2]
+            sent.append(archive)
+            answer = {"changed": bool(archive), "problems": [], "archive_wanted": not there and not archive}
+            return {"rc": 0, "stdout": "a greeting\n" + json.dumps(answer), "stderr": ""}
+
+    monkeypatch.setattr(ActionBase, "run", lambda *_: {})
+    assert Action().run() == {"changed": not there, "problems": []}
+    assert sent == ([b""] if there else [b"", b"packed"])
+
+
+def test_a_machine_that_does_not_run_the_program_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"rc": 1, "stdout": "", "stderr": "sudo: a password is required"}
+    action = object.__new__(poller_install_action.ActionModule)
+    monkeypatch.setattr(action, "_low_level_execute_command", lambda *_, **__: said)
+    with pytest.raises(AnsibleActionFail, match="sudo: a password is required"):
+        action._ask(REQUEST, b"")
+>>>>>>> collection
