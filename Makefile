@@ -5,7 +5,23 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
-ENVIRONMENT ?= local
+# Which environment, and what a command is given, comes from make's command line and from nowhere else: a variable of the shell
+# that happens to have the same name must not redirect `make down`.
+ENVIRONMENT := local
+ifneq ($(filter environment%,$(origin ENVIRONMENT)),)
+$(error ENVIRONMENT comes from the shell here (make -e): give it on the command line, make … ENVIRONMENT=dev)
+endif
+ifneq ($(words $(value ENVIRONMENT)) $(wildcard inventory/$(value ENVIRONMENT)/hosts.yml),1 inventory/$(value ENVIRONMENT)/hosts.yml)
+$(error there is no environment '$(value ENVIRONMENT)': inventory/ holds $(patsubst inventory/%/hosts.yml,%,$(wildcard inventory/*/hosts.yml)))
+endif
+
+# These reach programs through the environment, exactly as they were typed: make expands no `$` in them, no shell reads them.
+OPERANDS := VIDEO KEY TIMEOUT PHOTOS ROSTER STUDENT RESULTS COUNT CONFIRM CONFIRM_DATA OUTPUT ROUNDS SEED GIT_BASE
+$(foreach name,$(OPERANDS),$(eval override $(name) := $(if $(filter command,$(firstword $(origin $(name)))),$$(value $(name)))))
+export $(OPERANDS)
+# $(call need,NAME): stop with a sentence where the target's operand is missing.
+need = @if [ -z "$${$(1)}" ]; then echo '$@: $(1) is missing: make $@ $(1)=…   (make help)' >&2; exit 2; fi
+
 PATH := $(CURDIR)/.venv/bin:$(PATH)
 # As in the function's image: threads that wait for one another spin, and whatever else runs then makes them ten times slower.
 export OPENBLAS_NUM_THREADS = 1
@@ -34,16 +50,20 @@ verify: setup ## ask every part whether it works, and send one video through the
 	@$(PLAYBOOK) playbooks/verify-parts.yml playbooks/verify-pipeline.yml
 
 upload: setup ## VIDEO=clip.mp4 [KEY=name.mp4] [TIMEOUT=120]: upload a video and print its CSV
-	@$(OPS) upload $(if $(KEY),--key '$(KEY)') $(if $(TIMEOUT),--timeout $(TIMEOUT)) '$(VIDEO)'
+	$(call need,VIDEO)
+	$(OPS) upload $${KEY:+"--key=$$KEY"} $${TIMEOUT:+"--timeout=$$TIMEOUT"} -- "$$VIDEO"
 
 enroll: setup ## PHOTOS=dir ROSTER=students.csv: teach the system new students
-	@$(PLAYBOOK) playbooks/enroll-students.yml -e "students_photos_dir=$(abspath $(PHOTOS)) students_roster=$(abspath $(ROSTER))"
+	$(call need,PHOTOS)
+	$(call need,ROSTER)
+	$(PLAYBOOK) playbooks/enroll-students.yml -e @playbooks/vars/make-enroll.yml
 
 forget: setup ## STUDENT="First Last" [RESULTS=true]: remove a student's record, encodings and, if wanted, results
-	@$(PLAYBOOK) playbooks/remove-student.yml -e '{"students_removed": ["$(STUDENT)"], "students_removed_results": $(or $(RESULTS),false)}'
+	$(call need,STUDENT)
+	$(PLAYBOOK) playbooks/remove-student.yml -e @playbooks/vars/make-forget.yml
 
 workload: setup ## [COUNT=100]: upload many videos, compare every answer, plot the latency
-	@$(OPS) workload --count $(or $(COUNT),100)
+	@$(OPS) workload "--count=$${COUNT:-100}"
 
 status: setup ## one screen: what runs, what waits, what is sick
 	@$(OPS) status
@@ -51,11 +71,11 @@ status: setup ## one screen: what runs, what waits, what is sick
 logs: setup ## collect the logs of every part in one archive, secrets taken out
 	@$(OPS) logs
 
-down: setup ## remove everything that `make up` made, and prove that nothing is left (the cache stays)
-	@$(PLAYBOOK) playbooks/teardown.yml -e confirm=$(ENVIRONMENT)
+down: setup ## [ENVIRONMENT=dev CONFIRM=dev]: remove everything that `make up` made and prove it (the cache stays)
+	@$(PLAYBOOK) playbooks/teardown.yml -e @playbooks/vars/make-down.yml
 
 purge: setup ## like down, and remove the cached images and files too
-	@$(PLAYBOOK) playbooks/teardown.yml -e confirm=$(ENVIRONMENT) -e control_node_teardown_cache=true
+	@$(PLAYBOOK) playbooks/teardown.yml -e @playbooks/vars/make-down.yml -e control_node_teardown_cache=true
 
 lint: lint-ansible lint-code ## yamllint, ansible-lint, ruff, mypy, shellcheck, detect-secrets
 
@@ -86,13 +106,13 @@ check: dev ## lint, repository rules and unit tests: under three minutes
 	@$(MAKE) -j 3 --output-sync=target unit lint-ansible lint-code
 
 evaluate: dev ## [OUTPUT=docs]: show how right the answers are; fails when a stranger is named (docs/evaluation.json, a plot)
-	@python -u -W ignore benchmarks/evaluate.py $(if $(OUTPUT),--output '$(OUTPUT)')
+	@python -u -W ignore benchmarks/evaluate.py $${OUTPUT:+"--output=$$OUTPUT"}
 
 bench: dev ## [ROUNDS=5] time the function against the usual way, on the same clips (docs/bench.json, a plot)
-	@python -u -W ignore benchmarks/bench.py --rounds $(or $(ROUNDS),5) --image "$$(python roles/lambda_image/files/build_image.py tag --project .)"
+	@python -u -W ignore benchmarks/bench.py --rounds "$${ROUNDS:-5}" --image "$$(python roles/lambda_image/files/build_image.py tag --project .)"
 
 fuzz: dev ## [COUNT=500] [SEED=1]: answer damaged clips and photos; fails when one is too much for the function
-	@python -u -W ignore benchmarks/fuzz.py --count $(or $(COUNT),500) --seed $(or $(SEED),1)
+	@python -u -W ignore benchmarks/fuzz.py --count "$${COUNT:-500}" --seed "$${SEED:-1}"
 
 test: ## everything: check, each role's scenario, and the whole system up, tested, broken, mended and down
 	@bin/test
@@ -110,7 +130,8 @@ plan-update: dev ## write those files anew, for review in their diff
 	@python -m tests.plan.record --update
 
 deployment: dev ## GIT_BASE=git://ADDRESS: deploy dev with a real DevStack into an emulated account, use it and remove it
-	@python -m tests.deployment.run --git-base '$(GIT_BASE)'
+	$(call need,GIT_BASE)
+	python -m tests.deployment.run "--git-base=$$GIT_BASE"
 
 roles-readme: setup ## write each role's README.md from its argument spec
 	@python bin/roles-readme

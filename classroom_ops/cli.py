@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="classroom_ops", description=__doc__.partition("\n")[0], allow_abbrev=False)
     top.add_argument(
         "--environment",
-        default=os.environ.get("SMART_CLASSROOM_ENVIRONMENT", "local"),
+        default="local",
         help="the environment below inventory/ (default: %(default)s)",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="command")

@@ -91,7 +91,7 @@ def queues(aws: Aws) -> Part:
 
 def dead_letters(aws: Aws) -> Part:
     """Messages that were given up."""
-    counts = {name: aws.depth(name).total for name in aws.endpoints.queues[2:]}
+    counts = {name: aws.depth(name).total for name in aws.endpoints.dead_letter_queues}
     facts = ", ".join(f"{name} {count}" for name, count in counts.items())
     if any(counts.values()):
         return Part("dead letters", State.DOWN, facts, "make logs collects why; mend it, then upload again", counts)

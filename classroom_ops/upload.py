@@ -121,7 +121,7 @@ def await_answer(aws: Aws, upload: Upload, timeout: float, dead_before: int) -> 
             if given_up(aws, upload.key, dead_before):
                 raise NoAnswerError(
                     f"the message about {upload.key!r} was given up after all its attempts and lies in the queue "
-                    f"{aws.endpoints.input_queue}-dlq: make logs collects the reason"
+                    f"{aws.endpoints.dead_letter_queues[0]}: make logs collects the reason"
                 )
         if now - start >= timeout:
             raise NoAnswerError(why_unanswered(aws, upload, timeout))
@@ -130,7 +130,7 @@ def await_answer(aws: Aws, upload: Upload, timeout: float, dead_before: int) -> 
 
 def given_up(aws: Aws, key: str, dead_before: int) -> bool:
     """Whether the input's dead-letter queue has grown by a message about `key`. Messages stay where they are."""
-    name = f"{aws.endpoints.input_queue}-dlq"
+    name = aws.endpoints.dead_letter_queues[0]
     if aws.depth(name).total <= dead_before:
         return False
     # Looked at with no visibility timeout at all: nobody else misses a message meanwhile.
@@ -172,7 +172,7 @@ def upload(aws: Aws, video: Path, key: str, timeout: float) -> str:
         OpsError: no answer, with the reason.
     """
     endpoints = aws.endpoints
-    dead_before = aws.depth(f"{endpoints.input_queue}-dlq").total
+    dead_before = aws.depth(endpoints.dead_letter_queues[0]).total
     start = time.monotonic()
     sent = send(aws, video, key)
     uploaded = time.monotonic()

@@ -99,7 +99,7 @@ def prove(aws: Aws, media: Path) -> Proof:
     clips = workload.read_expected(media)
     clip = min((clip for clip, one in clips.items() if len(one.students) == 1), key=lambda clip: clip.stat().st_size)
     key = f"{PREFIX}/{secrets.token_hex(4)}/{clip.name}"
-    dead_before = aws.depth(f"{aws.endpoints.input_queue}-dlq").total
+    dead_before = aws.depth(aws.endpoints.dead_letter_queues[0]).total
     sent = upload.send(aws, clip, key, quiet=True)
     begin = time.monotonic()
     answer = upload.await_answer(aws, sent, timeout=120, dead_before=dead_before)
@@ -121,7 +121,7 @@ def remove(aws: Aws, key: str, result: stored.Stored) -> None:
 
 def dead_letters(aws: Aws) -> int:
     """Messages in the two dead-letter queues."""
-    return sum(aws.depth(name).total for name in aws.endpoints.queues if name.endswith("-dlq"))
+    return sum(aws.depth(name).total for name in aws.endpoints.dead_letter_queues)
 
 
 def lines(endpoints: Endpoints, proof: Proof, dead: int) -> list[str]:

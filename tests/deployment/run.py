@@ -313,7 +313,8 @@ def deploy_and_remove(deployment: Deployment, directory: Path) -> None:
     deployment.run("a video is answered", *upload)
     restart(deployment)
     deployment.run("a video is answered after the restart", *upload)
-    deployment.playbook("teardown without the name is refused", "playbooks/teardown.yml", fails=True)
+    deployment.unchanged("teardown without the name shows the plan", "playbooks/teardown.yml")
+    deployment.playbook("teardown with another name is refused", "playbooks/teardown.yml", "-e", "confirm=de", fails=True)
     deployment.playbook("teardown", "playbooks/teardown.yml", "-e", "confirm=dev")
     deployment.playbook("teardown of nothing", "playbooks/teardown.yml", "-e", "confirm=dev")
 

@@ -137,16 +137,37 @@ def record(environment: str, values: dict[str, Any] | None = None) -> dict[str, 
                 raise PlanError(
                     f"the second run with the values of {environment} changes again: {json.dumps(again[:3])}"
                 )
+            if plan(asked_by("playbooks/teardown.yml"), [], {})["changes"]:
+                raise PlanError(f"a teardown of {environment} without a confirmation changes something")
             removal = asked_by("playbooks/teardown.yml", "-e", f"confirm={environment}")
+            if environment == "prod":
+                if not all(data(endpoint)):
+                    raise PlanError("one confirmation removes the data of prod")
+                both = ["-e", f"confirm={environment}", "-e", f"confirm_data={environment}"]
+                removal += asked_by("playbooks/teardown.yml", *both)
+            if any(data(endpoint)):
+                raise PlanError(f"the confirmed teardown of {environment} leaves data")
     replacements = {endpoint: "https://aws", f"127.0.0.1:{account_port}": "registry", str(directory): "<directory>"}
     return plan(deployment, removal, replacements)
 
 
+def client(service: str, endpoint: str) -> Any:
+    """A client of the emulated account."""
+    key = "plan"
+    return boto3.client(  # type: ignore[call-overload]
+        service, region_name="us-east-1", endpoint_url=endpoint, aws_access_key_id=key, aws_secret_access_key=key
+    )
+
+
+def data(endpoint: str) -> tuple[list[Any], list[Any]]:
+    """The buckets and the tables of the emulated account."""
+    buckets = client("s3", endpoint).list_buckets()["Buckets"]
+    return buckets, client("dynamodb", endpoint).list_tables()["TableNames"]
+
+
 def push(endpoint: str) -> None:
     """An image in every repository, as the role lambda_image would push it, so that the function has one to run."""
-    ecr = boto3.client(
-        "ecr", region_name="us-east-1", endpoint_url=endpoint, aws_access_key_id="plan", aws_secret_access_key="plan"
-    )
+    ecr = client("ecr", endpoint)
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.docker.distribution.manifest.v2+json",

@@ -38,7 +38,7 @@ def running(endpoints: Endpoints) -> Stack:
 @pytest.fixture
 def stack(running: Stack, request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The stack, at rest before and after the test; what a failed test leaves does not fail the next."""
-    for queue in running.endpoints.queues[2:]:
+    for queue in running.endpoints.dead_letter_queues:
         if running.aws.depth(queue).total:
             running.aws.sqs.purge_queue(QueueUrl=running.aws.queue_url(queue))
     running.await_("the stack at rest before the test", running.queues_empty, QUIET_SECONDS)

@@ -79,7 +79,7 @@ def test_logs_hold_every_part_and_no_secret(stack: Stack, tmp_path: Path, tell: 
 
 def test_the_dynamic_inventory_finds_the_vm(stack: Stack) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "ansible", "inventory", "-i", "inventory/dynamic/local.openstack.yml", "--list"],
+        [sys.executable, "-m", "ansible", "inventory", "-i", ".state/local/inventory/openstack.yml", "--list"],
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,

@@ -51,6 +51,7 @@ def written(tmp_path: Path) -> dict[str, Any]:
         "output_bucket": "output-bucket-vid",
         "input_queue": "input-notification",
         "output_queue": "output-notification",
+        "dead_letter_suffix": "-dlq",
         "function": "smart-classroom",
         "table": "student_table",
         "repository": "smart-classroom",

@@ -36,7 +36,7 @@ def teardown_plan(resources: Iterable[Mapping[str, str]], keep_data: bool) -> st
     if lost := [item for item in removed if item.get("data")]:
         lines += ["Data that would be lost:", *(f"  {item['kind']} {item['id']}: {item['data']}" for item in lost)]
     if kept:
-        lines.append("This stays, because teardown_keep_data is true; it goes on costing what it holds:")
+        lines.append("This stays, because it is the environment's data; it goes on costing what it holds:")
         lines += [f"  {item['kind']} {item['id']}: {item.get('data', 'empty')}" for item in kept]
     return "\n".join(lines)
 
