@@ -9,7 +9,7 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,9 @@ NO_RUNNER_UP = 2.0  # the margin where one student is enrolled
 _DIMENSIONS = 128
 _DECIMALS = 8
 _REMEMBERED = 1024  # encodings whose nearest student is kept
-_COHORT_NEAREST = 3
+_NEAR, _FAR = 3, 30  # of the cohort
+_USUAL_CONTRAST = 0.07  # of people of LFW, on average
+_FEW_STUDENTS = 10
 _SIGHTINGS_KEPT = 16  # of a person, with encodings: about 1 kB each
 _SAME_PLACE = 0.3  # part of two boxes that is in both (intersection over union)
 _STRANGER_LOOKS = 2
@@ -55,9 +57,8 @@ class Match:
     """The student nearest to an encoding.
 
     `distance` is to the mean of the student's encodings, `margin` how much farther the runner-up is (2.0 when there is
-    none). `relative` is the distance less what is usual for such faces: the mean of how far the face and the student
-    are from their nearest in the cohort (symmetric score normalisation, as in speaker verification). So people whom
-    the network puts close together, as it does those of East Asia, are held to a smaller distance.
+    none). `relative` is the distance less what is usual for two faces of this kind (see `Neighbourhood`), so it is
+    negative where they are nearer than usual.
     """
 
     name: str
@@ -66,17 +67,41 @@ class Match:
     relative: float
 
 
+class Neighbourhood(NamedTuple):
+    """How crowded it is where a face lies, by distances to the cohort: n numbers each, for n faces.
+
+    `near` is the mean distance to the three nearest of the cohort. A match is as good as its distance is smaller than
+    that (symmetric score normalisation, as in speaker verification). `contrast` is how much farther the 30 nearest are.
+    It is large where the network has pressed a whole population together that is rare in the cohort, as it does with
+    East Asian faces: two strangers are nearer to each other there than the few neighbours in the cohort can tell.
+    """
+
+    near: npt.NDArray[np.float64]
+    contrast: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, encodings: Matrix) -> Neighbourhood:
+        """Measures it for encodings (n x 128)."""
+        cohort = _cohort()
+        squares = (encodings**2).sum(axis=1)[:, None] + (cohort**2).sum(axis=1) - 2 * encodings @ cohort.T
+        nearest = np.partition(squares, (_NEAR - 1, _FAR - 1), axis=1)[:, :_FAR]
+        distances = np.sqrt(np.maximum(nearest, 0.0))
+        near = distances[:, :_NEAR].mean(axis=1)
+        return cls(near, distances.mean(axis=1) - near)
+
+    def usual(self, other: Neighbourhood, weight: float = 1.0) -> npt.NDArray[np.float64]:
+        """Returns the distance that is usual between faces of both; `weight` says how much the contrast counts."""
+        contrast = (self.contrast + other.contrast) / 2 - _USUAL_CONTRAST
+        return (self.near + other.near) / 2 - weight * contrast
+
+    def take(self, index: int) -> Neighbourhood:
+        """Returns that of one of the faces."""
+        return Neighbourhood(self.near[index : index + 1], self.contrast[index : index + 1])
+
+
 @functools.cache
 def _cohort() -> Matrix:
-    return np.load(COHORT_FILE).astype(np.float64)
-
-
-def distance_to_cohort(encodings: Matrix) -> npt.NDArray[np.float64]:
-    """Returns how far each encoding (n x 128) is from the three nearest of the cohort, on average."""
-    cohort = _cohort()
-    squares = (encodings**2).sum(axis=1)[:, None] + (cohort**2).sum(axis=1) - 2 * encodings @ cohort.T
-    nearest = np.partition(squares, _COHORT_NEAREST - 1, axis=1)[:, :_COHORT_NEAREST]
-    return np.asarray(np.sqrt(np.maximum(nearest, 0.0)).mean(axis=1), dtype=np.float64)
+    return np.asarray(np.load(COHORT_FILE), dtype=np.float64)
 
 
 class Gallery:
@@ -101,8 +126,8 @@ class Gallery:
         return self._known_version or hashlib.sha256(_canonical(self._document()).encode()).hexdigest()[:16]
 
     @functools.cached_property
-    def _to_cohort(self) -> npt.NDArray[np.float64]:
-        return distance_to_cohort(self.means)
+    def _neighbourhood(self) -> Neighbourhood:
+        return Neighbourhood.of(self.means)
 
     def nearest(self, encoding: Encoding) -> Match | None:
         """Returns the nearest student, or nothing when nobody is enrolled. Asked for again, it costs nothing."""
@@ -117,8 +142,10 @@ class Gallery:
         if len(self.names) > 1:
             squares[best] = np.inf
             margin = self._distance(int(np.argmin(squares)), encoding) - distance
-        usual = (float(distance_to_cohort(encoding[None])[0]) + float(self._to_cohort[best])) / 2
-        return Match(self.names[best], distance, margin, distance - usual)
+        # Among many students, the margin tells faces that are pressed together apart better than the contrast does.
+        weight = min(1.0, _FEW_STUDENTS / len(self.names))
+        usual = Neighbourhood.of(encoding[None]).usual(self._neighbourhood.take(best), weight)
+        return Match(self.names[best], distance, margin, distance - float(usual[0]))
 
     def mean_of(self, name: str) -> Encoding:
         """Returns the mean of a student's encodings. Raises ValueError for a name that is not enrolled."""
@@ -236,8 +263,10 @@ class Person:
         """Returns the student, by the mean of all sightings; nothing when it is nobody enrolled."""
         mean = self.mean
         match = gallery.nearest(mean)
-        confidence = match and rule.confidence(match.distance, match.margin, match.relative, len(gallery.names))
-        if match is None or confidence is None:
+        if match is None:
+            return None
+        confidence = rule.confidence(match.distance, match.margin, match.relative)
+        if confidence is None:
             return None
         student = gallery.mean_of(match.name)
         closest = min(self.sightings, key=lambda sighting: float(np.linalg.norm(sighting.encoding - student)))
@@ -315,7 +344,7 @@ def is_settled(person: Person, gallery: Gallery, rule: Rule) -> bool:
     match = gallery.nearest(person.mean)
     if match is None:
         return person.frames() >= _STRANGER_LOOKS
-    if rule.confidence(match.distance, match.margin, match.relative, len(gallery.names)) is Confidence.SURE:
+    if rule.confidence(match.distance, match.margin, match.relative) is Confidence.SURE:
         return True
     return person.frames() >= _STRANGER_LOOKS and rule.rules_out(match.distance, match.relative)
 
