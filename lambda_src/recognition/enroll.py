@@ -105,7 +105,7 @@ def encode_photo(path: Path) -> Encoding | str:
     if decoded is None:
         return "is not a picture that can be read: save it as JPEG or PNG with at most 100 megapixels"
     photo: Image = np.asarray(decoded, dtype=np.uint8)
-    faces = engine.find_faces(photo) or engine.find_faces(photo, fine=True)
+    faces = engine.find_faces(photo)
     if not faces:
         return "no face was found: take one in which the whole face looks at the camera"
     if len(faces) > 1:

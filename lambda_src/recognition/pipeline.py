@@ -6,6 +6,7 @@ let go of the interpreter's lock while they work.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections import deque
@@ -23,8 +24,9 @@ from recognition import engine, logs
 from recognition.config import Config
 from recognition.engine import Image
 from recognition.matching import Confidence, Decision, Gallery, Person, Sighting, decide_all, group, is_settled
-from recognition.video import Frame, UnreadableError, Video, plan_looks
+from recognition.video import Frame, OutOfTimeError, UnreadableError, Video, plan_looks
 
+_MOST_LOOKS = 1_000  # of a video, however long it is; its budget of time allows fewer
 _FACES_AT_ONCE = 8  # encoded between two looks at the clock
 _AHEAD = 2  # looks that are decoded and searched while one is encoded; a frame of 8K has 100 MB
 _PICTURE_WIDTH = 1280  # pixels of the frame that is shown to the teacher
@@ -122,7 +124,7 @@ def analyse(
     """
     analysis = Analysis(gallery_version=gallery.version)
     pictures: dict[int, Picture] = {}
-    started = time.monotonic()
+    started, processor = time.monotonic(), time.process_time()
     try:
         with Video(source, deadline=started + config.budget_seconds(0)) as video:
             budget = config.budget_seconds(video.duration_seconds)
@@ -132,6 +134,9 @@ def analyse(
             analysis.duration_seconds = round(video.duration_seconds, 3)
             _look(video, gallery, config, started + budget, analysis, pictures)
     except UnreadableError as error:
+        if isinstance(error, OutOfTimeError) and 2 * (time.process_time() - processor) < time.monotonic() - started:
+            # The processor was busy with something else, or the network was: that is no answer to the video.
+            raise TimeoutError(f"too little of the time was for this video: {error}") from error
         analysis.reason = str(error)
         return analysis
     analysis.decisions = _decided(analysis, gallery, config)
@@ -164,10 +169,9 @@ def _look(
     analysis: Analysis,
     pictures: dict[int, Picture],
 ) -> None:
-    planned = plan_looks(video.duration_seconds)
-    limit = max(len(planned), config.least_looks)
+    planned, frames = _looks(video, config, deadline)
     failure: engine.PictureError | None = None
-    for glance in _glances(video, len(planned), limit, deadline):
+    for glance in _glances(frames, planned):
         if isinstance(glance, engine.PictureError):
             failure = glance
             continue
@@ -181,12 +185,12 @@ def _look(
         analysis.add("encode", (time.monotonic() - started) * 1000)
         _keep(pictures, glance.picture, analysis.people)
         everybody = analysis.people and all(is_settled(person, gallery, config.rule) for person in analysis.people)
-        if everybody and len(analysis.looks) >= len(planned):
+        if everybody and len(analysis.looks) >= planned:
             analysis.ended_by = EndedBy.SETTLED
             break
         if time.monotonic() >= deadline:
             break
-    if analysis.ended_by is not EndedBy.SETTLED and len(analysis.looks) < len(planned) and time.monotonic() >= deadline:
+    if analysis.ended_by is not EndedBy.SETTLED and len(analysis.looks) < planned and time.monotonic() >= deadline:
         analysis.ended_by = EndedBy.TIME
     analysis.looks.sort()
     if not analysis.looks and failure is not None:
@@ -205,9 +209,20 @@ class _Glance(NamedTuple):
     detect_ms: float
 
 
-def _glances(video: Video, planned: int, limit: int, deadline: float) -> Iterator[_Glance | engine.PictureError]:
+def _looks(video: Video, config: Config, deadline: float) -> tuple[int, Iterator[Frame]]:
+    """Returns how many looks the length of a video asks for, and the frames: these first, then some between them."""
+    if not video.duration_seconds:
+        return 2, video.looks(_MOST_LOOKS, deadline)
+    times = plan_looks(video.duration_seconds, _MOST_LOOKS)
+    planned = len(times)
+    while len(times) < config.least_looks:
+        edges = sorted({0.0, *times, video.duration_seconds})
+        times += [(one + other) / 2 for one, other in itertools.pairwise(edges)]
+    return planned, video.at(times[: max(planned, config.least_looks)], deadline)
+
+
+def _glances(frames: Iterator[Frame], planned: int) -> Iterator[_Glance | engine.PictureError]:
     """Yields the looks as far as they are asked for; those that are planned are begun ahead."""
-    frames = video.looks(limit, deadline)
     with ThreadPoolExecutor(1, "decode") as decoder, ThreadPoolExecutor(1, "search") as searcher:
         ahead: deque[Future[_Glance | engine.PictureError | None]] = deque()
         begun = 0

@@ -13,7 +13,7 @@ import numpy as np
 from classroom_contract.keys import ResultKeys
 from classroom_contract.results import Appearance, Box, Looks, Result, SeenStudent, Video
 from recognition import engine
-from recognition.engine import MODEL_NAME, SMALLEST_FACE, Image
+from recognition.engine import MODEL_NAME, Image
 from recognition.events import VideoReference
 from recognition.matching import Person, Sighting
 from recognition.pipeline import Analysis, best_sighting
@@ -59,12 +59,6 @@ class Context:
 def describe(analysis: Analysis, students: Sequence[Student], context: Context, keys: ResultKeys) -> Result:
     """Returns the account of a video; `students` are the records of the analysis' decisions, in their order."""
     video = context.video
-    looks = Looks(
-        count=len(analysis.looks),
-        of_seconds=analysis.duration_seconds,
-        ended_by=analysis.ended_by,
-        smallest_face_px=SMALLEST_FACE,
-    )
     return Result(
         video=Video(video.bucket, video.key, video.etag or "", video.version_id),
         status=analysis.status,
@@ -85,7 +79,7 @@ def describe(analysis: Analysis, students: Sequence[Student], context: Context, 
             for student, decision in zip(students, analysis.decisions, strict=True)
         ),
         unknown_people=tuple(_appearance(person, best_sighting(person), analysis) for person in analysis.strangers),
-        looks=looks if analysis.looks else None,
+        looks=_looks(analysis) if analysis.looks else None,
         frame=keys.frame if analysis.picture else None,
         frame_seconds=analysis.picture.seconds if analysis.picture else None,
         size_bytes=context.size_bytes,
@@ -96,6 +90,15 @@ def describe(analysis: Analysis, students: Sequence[Student], context: Context, 
         model=MODEL_NAME,
         gallery_version=analysis.gallery_version,
         function_version=context.function_version,
+    )
+
+
+def _looks(analysis: Analysis) -> Looks:
+    return Looks(
+        count=len(analysis.looks),
+        of_seconds=analysis.duration_seconds,
+        ended_by=analysis.ended_by,
+        smallest_face_px=engine.smallest_face(analysis.width, analysis.height),
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Iterator
 
 import boto3
 import pytest
-from function_cloud import INPUT, MEDIA, OUTPUT, TABLE, Cloud
+from function_cloud import INPUT, MEDIA, OUTPUT, TABLE, Cloud, Logged
 from moto import mock_aws
+from recognition import logs
 from recognition.config import Config
 from recognition.enroll import enroll
 from recognition.matching import Gallery
@@ -48,3 +51,11 @@ def cloud(monkeypatch: pytest.MonkeyPatch, enrolled: tuple[Gallery, list[Student
         made = Cloud(clients, config, Service(config, clients))
         made.publish_gallery(gallery)
         yield made
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> Logged:
+    """What the function writes to its log from now on."""
+    stream = io.StringIO()
+    monkeypatch.setattr(logs._logger.registered_handler, "stream", stream)
+    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]

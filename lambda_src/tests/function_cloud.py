@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from typing import Any
 LAMBDA_SRC = Path(__file__).resolve().parents[1]
 MEDIA = LAMBDA_SRC.parent / "tests" / "media"
 EVENTS = LAMBDA_SRC.parent / "tests" / "events"
-sys.path.insert(0, str(LAMBDA_SRC))
+sys.path[:0] = [str(LAMBDA_SRC), str(LAMBDA_SRC.parent), str(MEDIA)]
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 
 from recognition.config import Config  # noqa: E402 - after the path
 from recognition.matching import Gallery  # noqa: E402
 from recognition.service import Clients, Service  # noqa: E402
 
+Logged = Callable[[], list[dict[str, Any]]]  # the lines of the log
 INPUT, OUTPUT, TABLE = "input-bucket-video", "output-bucket-vid", "student_table"
 
 

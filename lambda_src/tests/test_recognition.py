@@ -77,16 +77,6 @@ def test_many_faces_at_once_are_encoded_as_one_by_one() -> None:
     assert engine.encode(photo, []) == []
 
 
-def test_the_saved_detector_finds_the_same_faces(tmp_path: Path) -> None:
-    import dlib
-
-    built = dlib.get_frontal_face_detector()
-    built.save(str(tmp_path / "saved.svm"))
-    loaded = dlib.fhog_object_detector(str(tmp_path / "saved.svm"))
-    photo = cv2.imread(str(MEDIA / "sources" / "astronaut.jpg"))
-    assert list(map(str, built(photo, 1))) == list(map(str, loaded(photo, 1)))
-
-
 @pytest.mark.parametrize(
     ("sightings", "name"),
     [
