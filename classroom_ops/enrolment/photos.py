@@ -26,8 +26,27 @@ _TAKEN_AS_THEY_ARE = frozenset({("JPEG", "RGB"), ("MPO", "RGB")})
 _BYTES_A_PIXEL = 4 * 2  # as Pillow keeps them, while one form is made of another
 # Endings by which somebody means a photo; other files may lie beside them (a list, notes).
 _ENDINGS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .heic .heif .hif .avif .tif .tiff .gif .bmp .svg .psd .pdf .cr2 .cr3 .nef .arw .dng "
-    ".raf .orf .rw2".split()
+    f".{ending}"
+    for ending in (
+        *(
+            "jpg",
+            "jpeg",
+            "jpe",
+            "jfif",
+            "png",
+            "webp",
+            "heic",
+            "heif",
+            "hif",
+            "avif",
+            "tif",
+            "tiff",
+            "gif",
+            "bmp",
+            "svg",
+        ),
+        *("psd", "pdf", "cr2", "cr3", "nef", "arw", "dng", "raf", "orf", "rw2"),
+    )
 )
 _HIDDEN_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 _HIDDEN_FOLDERS = frozenset({"__macosx", "@eadir", "$recycle.bin"})
@@ -67,8 +86,10 @@ def find(directory: Path) -> Found:
     if hidden:
         notes.append(f"{_files_of(len(hidden))} of the operating system skipped: {_some(hidden)}")
     if others:
-        notes.append(f"{_files_of(len(others))} that {'is no picture' if len(others) == 1 else 'are no pictures'} "
-                     f"skipped: {_some(others)}")
+        notes.append(
+            f"{_files_of(len(others))} that {'is no picture' if len(others) == 1 else 'are no pictures'} "
+            f"skipped: {_some(others)}"
+        )
     return Found(tuple(photos), tuple(notes))
 
 
@@ -148,8 +169,8 @@ def _damaged(error: Exception) -> str:
 def _no_picture(source: Path) -> str:
     with source.open("rb") as file:
         start = file.read(16)
-    kinds = ((b"GIF8", "a GIF"), (b"BM", "a BMP"), (b"%PDF", "a PDF"), (b"8BPS", "a Photoshop file"), (b"<svg", "an SVG"))
-    kind = next((name for mark, name in kinds if start.startswith(mark)), "")
+    kinds = {b"GIF8": "a GIF", b"BM": "a BMP", b"%PDF": "a PDF", b"8BPS": "a Photoshop file", b"<svg": "an SVG"}
+    kind = next((name for mark, name in kinds.items() if start.startswith(mark)), "")
     if not start:
         return "is empty: copy it again; of a photo in a cloud's folder only a placeholder may be on this machine"
     if kind:
@@ -166,7 +187,7 @@ def _check_size(photo: Image.Image) -> None:
     available = _available_memory()
     if photo.format not in ("JPEG", "MPO") and available is not None and needed > available:
         raise PhotoError(
-            f"needs {needed >> 20} MB of memory to be read, and {available >> 20} MB are free: save it smaller, or as a JPEG"
+            f"needs {needed >> 20} MB of memory to be read, and {available >> 20} MB are free: save it smaller, or as JPEG"
         )
 
 
@@ -212,11 +233,10 @@ def _in_colour(photo: Image.Image) -> Image.Image:
 
 def _in_eight_bits(photo: Image.Image) -> Image.Image:
     """Grey of more than eight bits; `convert` would cut off what is above 255."""
-    if photo.mode == "F":
-        low, high = photo.getextrema()
+    if photo.mode.startswith("I;"):
+        photo = photo.convert("I")
+    low, high = (float(end) for end in photo.getextrema() if not isinstance(end, tuple))
+    if photo.mode == "F":  # any range is usual
         scale = 255 / ((high - low) or 1)
         return photo.point(lambda value: value * scale - low * scale).convert("L")
-    if photo.mode != "I":
-        photo = photo.convert("I")
-    high = photo.getextrema()[1]
     return photo.point(lambda value: value * (1 / 256)).convert("L") if high > 255 else photo.convert("L")

@@ -52,7 +52,9 @@ _HEADINGS: dict[str, tuple[str, ...]] = {
 _COLUMN_OF = {heading: column for column, headings in _HEADINGS.items() for heading in headings}
 # Invisible: soft hyphen, zero-width space, word joiner, byte order mark, directions of writing. (The zero-width
 # joiners stay: emoji and several scripts are spelled with them.)
-_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
+_INVISIBLE = dict.fromkeys(
+    (0xAD, 0x200B, 0x2060, 0xFEFF, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+)
 _WHOLE_AS_FLOAT = re.compile(r"(\d+)\.0+")
 _SHORTENED = re.compile(r"\d(?:[.,]\d+)?E\+?\d+", re.IGNORECASE)
 _TEXT_AS_FORMULA = re.compile(r'="([^"]*)"')  # how spreadsheets are made to keep the zeros before a number
@@ -335,8 +337,8 @@ def _columns(table: _Table) -> Mapping[str, int]:
         plural = "s" if len(missing) > 1 else ""
         there = ", ".join(heading for heading in table.header if heading)
         raise _UnreadableError(
-            f"lacks the column{plural} {', '.join(missing)}; it has {there}. The columns {', '.join(COLUMNS)} are needed "
-            "(first name and last name instead of name will do)"
+            f"lacks the column{plural} {', '.join(missing)}; it has {there}. The columns {', '.join(COLUMNS)} are "
+            "needed (first name and last name instead of name will do)"
         )
     unused = [heading for number, heading in enumerate(table.header) if heading and number not in found.values()]
     if unused:
@@ -387,7 +389,7 @@ def _faults(table: _Table, row: Sequence[str]) -> Iterator[str]:
         example = ', as in "Art, History"' if table.counted == "comma" else ""
         yield f"{counts}: a value with a {table.counted} in it has to stand in quotes{example}"
     elif len(row) < wanted:
-        yield f"{counts}: something is missing; what is not known is left empty between two delimiters ({table.counted})"
+        yield f"{counts}: what is not known has to be left empty, between two delimiters ({table.counted})"
 
 
 def _values(row: Sequence[str], columns: Mapping[str, int]) -> tuple[dict[str, str], list[str]]:
@@ -413,8 +415,8 @@ def _values(row: Sequence[str], columns: Mapping[str, int]) -> tuple[dict[str, s
         number = whole[1]
     elif _SHORTENED.fullmatch(number):
         faults.append(
-            f"the id {number} was shortened by a spreadsheet, and its last figures are lost: give the column the format "
-            "'text', type the id anew and save the list again"
+            f"the id {number} was shortened by a spreadsheet, and its last figures are lost: give the column the "
+            "format 'text', type the id anew and save the list again"
         )
     class_name = raw.pop(CLASS_COLUMN, "")
     return {"name": name, "id": number, "major": raw["major"], "year": raw["year"], "class_name": class_name}, faults

@@ -67,7 +67,7 @@ def _utf_16_without_mark(data: bytes) -> str:
 
 
 def _guess(data: bytes) -> Text:
-    judged = []
+    judged: list[tuple[float, int, str, str]] = []
     for encoding, name in _WESTERN.items():
         try:
             content = data.decode(encoding)
