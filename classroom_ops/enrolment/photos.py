@@ -187,7 +187,7 @@ def _check_size(photo: Image.Image) -> None:
     available = _available_memory()
     if photo.format not in ("JPEG", "MPO") and available is not None and needed > available:
         raise PhotoError(
-            f"needs {needed >> 20} MB of memory to be read, and {available >> 20} MB are free: save it smaller, or as JPEG"
+            f"needs {needed >> 20} MB of memory, and {available >> 20} MB are free: save it smaller, or as JPEG"
         )
 
 

@@ -11,8 +11,8 @@ Students who are known already need no photo, and with --partial nobody does. Na
 list) are of samples: where one of them has the face of somebody else, the sample gives way instead of anything being
 wrong. Whoever is in the pickle and not in the roster is skipped.
 
-Prints {"gallery": ..., "records": [...], "warnings": [...], "gave_way": [...], "skipped": [...]} on standard output;
-the warnings, about what is only suspicious, on standard error, too, and how far it has come ("progress: 3 of 80"). When
+Prints {"gallery": ..., "records": [...], "warnings": [...], "gave_way": {sample: student}, "skipped": [...]} on standard
+output; the warnings, about what is only suspicious, on standard error, too, and how far it has come ("progress: 3 of 80"). When
 anything is wrong, everything that is wrong is listed on standard error, each line beginning with "enroll: ", nothing is
 printed, and the exit code is 1.
 """
@@ -137,7 +137,7 @@ class Findings:
 
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    gave_way: set[str] = field(default_factory=set)  # names of samples
+    gave_way: dict[str, str] = field(default_factory=dict)  # by the sample, who has the face
 
     def add(self, text: str, mend: str, *, certain: bool) -> None:
         """Adds a problem when it is certain, else a warning."""
@@ -193,8 +193,9 @@ def compare(
         if others.names:
             apart = np.linalg.norm(others.means - encoding, axis=1) - kind_of_others.usual(kind.take(number))
             for other in np.flatnonzero(apart <= _MAYBE_SAME_FACE):
-                if sample := next((one for one in (others.names[other], name) if one in giving_way), None):
-                    found.gave_way.add(sample)
+                pair = (others.names[other], name)
+                if sample := next((one for one in pair if one in giving_way), None):
+                    found.gave_way[sample] = pair[1] if sample == pair[0] else pair[0]
                     continue
                 found.add(
                     f"{label}: shows the face of {others.names[other]}, who is enrolled already",
@@ -206,12 +207,12 @@ def compare(
 
 @dataclass
 class Enrolled:
-    """What came of an enrolment: names of samples that `gave_way`, of people of the pickle that were `skipped`."""
+    """What came of an enrolment: who `gave_way` to whom, and who of the pickle was `skipped`."""
 
     gallery: Gallery
     students: list[Student]
     warnings: list[str]
-    gave_way: list[str]
+    gave_way: dict[str, str]
     skipped: list[str]
 
 
@@ -258,7 +259,7 @@ def enroll(
         for name, own in sorted(encodings.items())
         if own and name not in found.gave_way
     ]
-    return Enrolled(Gallery(rows), students, found.warnings, sorted(found.gave_way), skipped)
+    return Enrolled(Gallery(rows), students, found.warnings, found.gave_way, skipped)
 
 
 def _photos(

@@ -260,10 +260,10 @@ def test_a_sample_gives_way_whoever_came_first(photos: Path) -> None:
     known = Gallery([("Barry", obama), ("Joe Biden", obama)])
     # The known ones are samples: one has the face of a new student, the other one's name.
     done = enroll.enroll(photos, roster, None, known, giving_way=["Barry", "Joe Biden"])
-    assert (done.gallery.names, done.gave_way) == (["Barack Obama", "Joe Biden"], ["Barry"])
+    assert (done.gallery.names, done.gave_way) == (["Barack Obama", "Joe Biden"], {"Barry": "Barack Obama"})
     # The new ones are samples.
     done = enroll.enroll(photos, roster, None, Gallery([("Barry", obama)]), giving_way=["Barack Obama", "Joe Biden"])
-    assert (done.gallery.names, done.gave_way) == (["Joe Biden"], ["Barack Obama"])
+    assert (done.gallery.names, done.gave_way) == (["Joe Biden"], {"Barack Obama": "Barry"})
 
 
 class Malicious:
