@@ -76,12 +76,12 @@ class Engine:
         """
         with tempfile.TemporaryDirectory(prefix="enrolment-") as directory:
             shared = Path(directory)
-            arguments = _write(job, shared)
+            arguments = write(job, shared)
             with self._container() as name:
                 command = [self.command, "run", "--rm", "--name", name, "--network", "none", "--entrypoint", "python3"]
                 command += ["--volume", f"{shared}:/enroll:ro", self.image, "-m", "recognition.enroll", *arguments]
                 seconds = self.timeout_seconds + _SECONDS_A_PHOTO * len(job.photos)
-                return _understood(*_run(command, seconds, progress), job.pickle.name if job.pickle else "")
+                return understood(*_run(command, seconds, progress), job.pickle.name if job.pickle else "")
 
     @contextmanager
     def _container(self) -> Iterator[str]:
@@ -94,8 +94,8 @@ class Engine:
             raise
 
 
-def _write(job: Job, shared: Path) -> list[str]:
-    """Write the job's files into a directory; the arguments that name them inside the container."""
+def write(job: Job, shared: Path) -> list[str]:
+    """Write the job's files into a directory; the arguments that name them in the container, below ``/enroll``."""
     photos = shared / "photos"
     photos.mkdir()
     owners = {}
@@ -164,7 +164,8 @@ def _run(command: Sequence[str], seconds: float, progress: Progress) -> tuple[in
         return code, output.read(), lines
 
 
-def _understood(code: int, output: str, lines: Sequence[str], pickle: str) -> Computed:
+def understood(code: int, output: str, lines: Sequence[str], pickle: str = "") -> Computed:
+    """What the image's exit code, output and errors say. Raises EnrolmentError with what it refused."""
     if code != 0:
         problems = [line.removeprefix("enroll: ") for line in lines if line.startswith("enroll: ")]
         reason = "\n".join(lines).strip()[-_TAIL:]

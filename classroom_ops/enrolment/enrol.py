@@ -84,29 +84,30 @@ def enrol(store: Store, sources: Sources, computing: Computing, progress: Progre
     outcome = Outcome()
     problems: list[str] = []
     students = _students(sources, records, outcome, problems)
-    listed = not problems
+    listed, everybody = not problems, students
     if sources.sample:
         students = _samples_that_are_wanted(students, records, known, store.samples().enrolled, outcome)
     else:
         problems += _conflicts(students, records, sources)
-    found = _photos(sources, students, listed, outcome, problems)
+    found = _found(sources, outcome, problems)
+    owned = _owned(sources, found, students, listed, outcome, problems)
     with tempfile.TemporaryDirectory(prefix="photos-") as directory:
         # A list that cannot be read makes every photo nobody's, so faces are looked at when it can.
-        prepared = _prepared(found, Path(directory), problems, progress)
+        prepared = _prepared(sources, owned, Path(directory), problems, progress)
         if not listed:
             raise EnrolmentError(problems)
-        source = _source(sources, students, found)
+        source = _source(sources, everybody, found)
         repeated = source in known.sources
         computed = Computed({})
         unknown = [student.name for student in students if student.name not in known.students] if sources.roster else []
-        if not (found or sources.encodings):
+        if not (owned or sources.encodings):
             problems += [f"{name}: has no photo: name a directory of them, too: PHOTOS=directory" for name in unknown]
         elif not repeated or unknown:
             try:
                 job = Job(students, prepared, sources.encodings, *_compared(students, records, known, sources))
                 computed = computing.compute(job, progress if len(prepared) > _PROGRESS_FROM else lambda _: None)
             except EnrolmentError as error:
-                problems += _told_once(error.problems, problems, found, sources)
+                problems += _told_once(error.problems, problems, owned, sources)
     if problems:
         raise EnrolmentError(problems)
     _decide(store, sources, students, records, known, source, computed, outcome)
@@ -167,8 +168,8 @@ def _conflicts(students: Sequence[RosterStudent], records: Mapping[str, Record],
             problems.append(
                 f"{sources.roster.name}: {student.name} has the id {student.id or '(empty)'}, and the {student.name} "
                 f"who is enrolled has {same_name.id or '(empty)'} ({same_name.major}, {same_name.year}): if they are "
-                "two students, add to one name what tells them apart, as a middle name; if the id has changed, remove the "
-                "student first, and enroll again: make forget"
+                "two students, add to one name what tells them apart, as a middle name; if the id has changed, remove "
+                "the student first, and enroll again: make forget"
             )
         same_id = by_id.get(student.id)
         if same_id and same_id.name != student.name and listed.get(same_id.name, student.id) == student.id:
@@ -179,48 +180,59 @@ def _conflicts(students: Sequence[RosterStudent], records: Mapping[str, Record],
     return problems
 
 
-def _photos(
-    sources: Sources, students: Sequence[RosterStudent], listed: bool, outcome: Outcome, problems: list[str]
-) -> list[tuple[Path, PurePath, RosterStudent | None]]:
-    """Each photo: its file, its path below the directory, and its student unless the list could not be read."""
+def _found(sources: Sources, outcome: Outcome, problems: list[str]) -> tuple[PurePath, ...]:
+    """The photos' paths below their directory."""
     if sources.photos is None:
-        return []
+        return ()
     try:
         found = pictures.find(sources.photos)
     except OSError as error:
         problems.append(f"{sources.photos}: {(error.strerror or str(error)).lower()}: name a directory of photos")
-        return []
+        return ()
     outcome.notes += found.notes
     if not found.photos:
         problems.append(f"{sources.photos}: holds no photo")
+    return found.photos
+
+
+def _owned(
+    sources: Sources,
+    found: Sequence[PurePath],
+    students: Sequence[RosterStudent],
+    listed: bool,
+    outcome: Outcome,
+    problems: list[str],
+) -> list[tuple[PurePath, RosterStudent | None]]:
+    """Photos with their students; without one where the list could not be read."""
     where = sources.roster.name if sources.roster else "the table of records"
     owners = Owners(students, where)
     away = Owners([RosterStudent(name, "", "", "") for name in outcome.stay_away], where)
-    owned: list[tuple[Path, PurePath, RosterStudent | None]] = []
-    for photo in found.photos:
+    owned: list[tuple[PurePath, RosterStudent | None]] = []
+    for photo in found:
         owner = owners.of(photo)
         if isinstance(owner, RosterStudent):
-            owned.append((sources.photos / photo, photo, owner))
+            owned.append((photo, owner))
         elif not listed:
-            owned.append((sources.photos / photo, photo, None))
+            owned.append((photo, None))
         elif isinstance(away.of(photo), Unowned):
             problems.append(f"{photo}: {owner.reason}")
     return owned
 
 
 def _prepared(
-    found: Sequence[tuple[Path, PurePath, RosterStudent | None]],
+    sources: Sources,
+    owned: Sequence[tuple[PurePath, RosterStudent | None]],
     directory: Path,
     problems: list[str],
     progress: Progress,
 ) -> list[Photo]:
     prepared = []
-    for number, (path, label, owner) in enumerate(found, start=1):
-        if len(found) > _PROGRESS_FROM:
-            progress(f"photo {number} of {len(found)}")
+    for number, (label, owner) in enumerate(owned, start=1):
+        if len(owned) > _PROGRESS_FROM:
+            progress(f"photo {number} of {len(owned)}")
         target = directory / f"{number}.jpg"
         try:
-            pictures.prepare(path, target)
+            pictures.prepare((sources.photos or Path()) / label, target)
         except pictures.PhotoError as error:
             problems.append(f"{label}: {error}")
             continue
@@ -242,11 +254,11 @@ def _compared(
 def _told_once(
     problems: Sequence[str],
     before: Sequence[str],
-    found: Sequence[tuple[Path, PurePath, RosterStudent | None]],
+    owned: Sequence[tuple[PurePath, RosterStudent | None]],
     sources: Sources,
 ) -> list[str]:
     """The image's problems in the caller's names, without "has no photo" of who has one that was refused before."""
-    refused = {owner.name for _, label, owner in found if owner and any(one.startswith(f"{label}: ") for one in before)}
+    refused = {owner.name for label, owner in owned if owner and any(one.startswith(f"{label}: ") for one in before)}
     own = [one for one in problems if not any(one == f"{name}{_NO_PHOTO}" for name in refused)]
     roster = sources.roster.name if sources.roster else ""
     return [
@@ -254,18 +266,16 @@ def _told_once(
     ]
 
 
-def _source(
-    sources: Sources, students: Sequence[RosterStudent], found: Sequence[tuple[Path, PurePath, RosterStudent | None]]
-) -> str:
+def _source(sources: Sources, students: Sequence[RosterStudent], found: Sequence[PurePath]) -> str:
     """A name for everything that decides the encodings. Raises EnrolmentError when a file cannot be read."""
     listed = [astuple(student) for student in students] if sources.roster else []
     digest = hashlib.sha256(json.dumps([sources.image, sources.sample, listed]).encode())
+    files = [(str(photo), (sources.photos or Path()) / photo) for photo in found]
+    if sources.encodings:
+        files.append(("", sources.encodings))
     try:
-        for path, label, owner in found:
-            digest.update(json.dumps([str(label), owner.name if owner else ""]).encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-        if sources.encodings:
-            digest.update(hashlib.sha256(sources.encodings.read_bytes()).digest())
+        for label, path in files:
+            digest.update(json.dumps(label).encode() + hashlib.sha256(path.read_bytes()).digest())
     except OSError as error:
         raise EnrolmentError([f"{error.filename}: {error.strerror}"]) from error
     return digest.hexdigest()[:16]
@@ -300,7 +310,7 @@ def _decide(
     version = merged.file().version
     differs = version != Known(known.students).file().version or named != known.sources
     before = store.samples()
-    offered = {student.name for student in students} if sources.sample else set()
+    offered = {*(student.name for student in students), *outcome.stay_away} if sources.sample else set()
     samples = Samples(before.enrolled | offered, {**before.replaced, **computed.gave_way})
     outcome.changes = Changes(
         tuple(write),

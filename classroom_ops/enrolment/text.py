@@ -85,7 +85,7 @@ def _guess(data: bytes) -> Text:
 
 
 def _penalty(content: str) -> float:
-    """How unlike a name in a western language the letters beyond ASCII look: 0 (well) to 1 (not at all), on average."""
+    """How unlike a name in a western language the letters beyond ASCII look, on average: from 0, as usual."""
     penalties = [
         _strangeness(before, letter, after)
         for before, letter, after in zip(" " + content, content, content[1:] + " ", strict=False)
@@ -95,6 +95,12 @@ def _penalty(content: str) -> float:
 
 
 def _strangeness(before: str, letter: str, after: str) -> float:
+    # Whole words of letters beyond ASCII are of another alphabet.
+    others = sum(neighbour > "\x7f" and neighbour.isalpha() for neighbour in (before, after))
+    return (0.0, 0.3, 0.8)[others] + _of_one(before, letter, after)
+
+
+def _of_one(before: str, letter: str, after: str) -> float:
     if letter in "’–“”„«» ":  # noqa: RUF001 typographic signs are what is looked for
         inside = before.isalpha() and after.isalpha()
         return 0.0 if inside == (letter == "’") else 0.6  # noqa: RUF001
