@@ -147,42 +147,45 @@ def test_a_formula_of_a_list_is_harmless_in_the_answer() -> None:
     assert row == ["Joe Biden", f"'{FORMULA}", "Junior"]
 
 
-@pytest.mark.parametrize("case", sorted(CASES.iterdir()) if CASES.is_dir() else [], ids=lambda case: case.name)
-def test_cases_of_others(place: Place, case: Path) -> None:
-    expected = (case / "EXPECT").read_text().strip()
-    outcome = try_to_enrol(place, case / "students.csv", case / "photos")
-    if expected.startswith("refused"):
-        assert isinstance(outcome, str)
-        if "with the line" in expected:
-            assert re.search(r"line \d", outcome)
-        assert place.records() == {}
-        return
-    if isinstance(outcome, str):
-        assert "or refused" in expected, outcome
-        return
-    assert outcome.encodings == ["Joe Biden"]
-    assert place.records() == {"Joe Biden": OTHERWISE.get(case.name, ENROLLED)}
+if CASES.is_dir():
+
+    @pytest.mark.parametrize("case", sorted(CASES.iterdir()), ids=lambda case: case.name)
+    def test_cases_of_others(place: Place, case: Path) -> None:
+        expected = (case / "EXPECT").read_text().strip()
+        outcome = try_to_enrol(place, case / "students.csv", case / "photos")
+        if expected.startswith("refused"):
+            assert isinstance(outcome, str)
+            if "with the line" in expected:
+                assert re.search(r"line \d", outcome)
+            assert place.records() == {}
+            return
+        if isinstance(outcome, str):
+            assert "or refused" in expected, outcome
+            return
+        assert outcome.encodings == ["Joe Biden"]
+        assert place.records() == {"Joe Biden": OTHERWISE.get(case.name, ENROLLED)}
 
 
-@pytest.mark.parametrize("course", [COURSE] if COURSE.is_dir() else [], ids=["course"])
-def test_the_courses_own_data(place: Place, course: Path) -> None:
-    place.computing = Really()
-    samples = Sources(MEDIA / "students.csv", MEDIA / "students", image="image:1", sample=True)
-    place.enrol(samples)
-    assert {name: record.sample for name, record in place.records().items()} == {
-        "Barack Obama": True,
-        "Joe Biden": True,
-    }
+if COURSE.is_dir():
 
-    data = Sources(course / "student_data.json", encodings=course / "encoding", image="image:1")
-    outcome = place.enrol(data)
-    assert len(outcome.records) == len(outcome.encodings) == outcome.students == 8
-    assert outcome.skipped == ["denzel_washington", "bush", "travis_ragnar"]
-    assert outcome.gave_way == ["Barack Obama", "Joe Biden"]
-    assert not outcome.warnings
-    assert set(place.records()) == set(place.known())
-    assert place.store.samples().replaced == {"Barack Obama": "president_obama", "Joe Biden": "president_biden"}
-    assert place.records()["mr_bean"] == Record("mr_bean", "1", "lawyer", "freshmen")
+    def test_the_courses_own_data(place: Place) -> None:
+        place.computing = Really()
+        samples = Sources(MEDIA / "students.csv", MEDIA / "students", image="image:1", sample=True)
+        place.enrol(samples)
+        assert {name: record.sample for name, record in place.records().items()} == {
+            "Barack Obama": True,
+            "Joe Biden": True,
+        }
 
-    for again in (samples, data):
-        assert not place.enrol(again).changes
+        data = Sources(COURSE / "student_data.json", encodings=COURSE / "encoding", image="image:1")
+        outcome = place.enrol(data)
+        assert len(outcome.records) == len(outcome.encodings) == outcome.students == 8
+        assert outcome.skipped == ["denzel_washington", "bush", "travis_ragnar"]
+        assert outcome.gave_way == ["Barack Obama", "Joe Biden"]
+        assert not outcome.warnings
+        assert set(place.records()) == set(place.known())
+        assert place.store.samples().replaced == {"Barack Obama": "president_obama", "Joe Biden": "president_biden"}
+        assert place.records()["mr_bean"] == Record("mr_bean", "1", "lawyer", "freshmen")
+
+        for again in (samples, data):
+            assert not place.enrol(again).changes
