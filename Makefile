@@ -23,10 +23,10 @@ export $(OPERANDS)
 need = @if [ -z "$${$(1)}" ]; then echo '$@: $(1) is missing: make $@ $(1)=…   (make help)' >&2; exit 2; fi
 
 PATH := $(CURDIR)/.venv/bin:$(PATH)
-# As in the function's image: threads that wait for one another spin, and whatever else runs then makes them ten times slower.
+# BLAS threads busy-wait; one thread for each process avoids oversubscribing the CPUs.
 export OPENBLAS_NUM_THREADS = 1
-# Ansible compiled anew in each of its processes would cost half a second each time. Unbuffered, Python reads each of its modules
-# byte by byte from the pipe that it comes through.
+# Without bytecode files Ansible is compiled in each of its processes, half a second each time. Unbuffered, Python reads each of
+# its modules byte by byte from a pipe.
 unexport PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED
 PLAYBOOK = ansible-playbook -i inventory/$(ENVIRONMENT)
 VAULT_PASSWORD_FILE ?= $(HOME)/.config/smart-classroom/$(ENVIRONMENT).vault-password
@@ -35,7 +35,7 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz test roles-readme vault-init plan plan-update deployment prerequisites
+.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz test lock roles-readme vault-init plan plan-update deployment prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,7 +53,7 @@ upload: setup ## VIDEO=clip.mp4 [KEY=name.mp4] [TIMEOUT=120]: upload a video and
 	$(call need,VIDEO)
 	$(OPS) upload $${KEY:+"--key=$$KEY"} $${TIMEOUT:+"--timeout=$$TIMEOUT"} -- "$$VIDEO"
 
-enroll: setup ## PHOTOS=dir ROSTER=students.csv: teach the system new students
+enroll: setup ## PHOTOS=dir ROSTER=students.csv: enroll students
 	$(call need,PHOTOS)
 	$(call need,ROSTER)
 	$(PLAYBOOK) playbooks/enroll-students.yml -e @playbooks/vars/make-enroll.yml
@@ -65,7 +65,7 @@ forget: setup ## STUDENT="First Last" [RESULTS=true]: remove a student's record,
 workload: setup ## [COUNT=100]: upload many videos, compare every answer, plot the latency
 	@$(OPS) workload "--count=$${COUNT:-100}"
 
-status: setup ## one screen: what runs, what waits, what is sick
+status: setup ## health report on one screen
 	@$(OPS) status
 
 logs: setup ## collect the logs of every part in one archive, secrets taken out
@@ -84,21 +84,20 @@ dev:
 
 lint-ansible: dev
 	@yamllint --strict .
-	bin/lint-ansible -q
+	tools/lint-ansible -q
 
 lint-code: export MYPY_CACHE_DIR = $(CURDIR)/.cache/mypy
 lint-code: dev
 	@ruff check .
 	ruff format --check .
-	mypy conftest.py classroom_contract classroom_ops collections tests bin/roles-readme bin/interrupted-up bin/lint-ansible bin/vault-init
+	mypy conftest.py classroom_contract classroom_ops collections tests tools/roles-readme tools/lint-ansible tools/lint-prose bin/test bin/vault-init
 	(cd benchmarks; MYPYPATH=.:..:../lambda_src:../tests/media mypy --config-file ../pyproject.toml .)
 	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests:.. mypy --config-file ../pyproject.toml .); done
 	for script in roles/*/files/*.py; do MYPYPATH="$$(dirname "$$script")" mypy "$$script"; done
-	bin/lint-secrets
+	tools/lint-secrets
+	tools/lint-prose
 	git ls-files -- ':!*.j2' | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck
 
-# Threads of a BLAS that wait for one another spin, and the processors have enough to do.
-unit: export OPENBLAS_NUM_THREADS = 1
 unit: dev
 	@pytest -n 3
 
@@ -114,7 +113,7 @@ bench: dev ## [ROUNDS=5] time the function against the usual way, on the same cl
 fuzz: dev ## [COUNT=500] [SEED=1]: answer damaged clips and photos; fails when one is too much for the function
 	@python -u -W ignore benchmarks/fuzz.py --count "$${COUNT:-500}" --seed "$${SEED:-1}"
 
-test: ## everything: check, each role's scenario, and the whole system up, tested, broken, mended and down
+test: ## every test: check, scenarios, and the whole system up, broken, repaired and down (bin/test --list)
 	@bin/test
 
 vault-init: setup ## ENVIRONMENT=dev: generate the environment's secrets into an encrypted vault
@@ -123,15 +122,18 @@ vault-init: setup ## ENVIRONMENT=dev: generate the environment's secrets into an
 prerequisites: setup ## [ENVIRONMENT=dev]: report everything that is missing, each with its fix; changes nothing
 	@$(PLAYBOOK) playbooks/check-prerequisites.yml
 
-plan: dev ## compare what dev and prod would ask of AWS with the reviewed files in tests/plan
-	@python -m tests.plan.record
+plan: dev ## compare what dev and prod would ask of AWS with the reviewed files in tests/system/plan
+	@python -m tests.system.plan.record
 
-plan-update: dev ## write those files anew, for review in their diff
-	@python -m tests.plan.record --update
+plan-update: dev ## write those files again, for review in their diff
+	@python -m tests.system.plan.record --update
 
 deployment: dev ## GIT_BASE=git://ADDRESS: deploy dev with a real DevStack into an emulated account, use it and remove it
 	$(call need,GIT_BASE)
-	python -m tests.deployment.run "--git-base=$$GIT_BASE"
+	python -m tests.system.deployment.run "--git-base=$$GIT_BASE"
+
+lock: dev ## resolve every dependency group of pyproject.toml into requirements.lock again
+	@tools/lock
 
 roles-readme: setup ## write each role's README.md from its argument spec
-	@python bin/roles-readme
+	@python tools/roles-readme

@@ -143,7 +143,7 @@ def lines(endpoints: Endpoints, proof: Proof, dead: int) -> list[str]:
             ("VM", f"ssh -F {state}/ssh/config {endpoints.pollers[0]}"),
         ],
         "Type next": [
-            ("make upload", "VIDEO=tests/media/two-students-720p.mp4"),
+            ("make upload", "VIDEO=samples/two-students-720p.mp4"),
             ("make enroll", "PHOTOS=dir ROSTER=students.csv"),
             ("make workload", "COUNT=100"),
             ("make status", "make logs, make down"),

@@ -24,7 +24,7 @@ from classroom_ops.environment import PROJECT_ROOT
 from classroom_ops.errors import CommandError, OpsError, UsageError
 from classroom_ops.stored import Stored
 
-MEDIA = PROJECT_ROOT / "tests" / "media"
+MEDIA = PROJECT_ROOT / "samples"
 PREFIX = "workload"
 TICK_SECONDS = 0.5
 REPORT_SECONDS = 5.0

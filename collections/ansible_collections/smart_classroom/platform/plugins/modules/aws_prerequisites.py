@@ -330,7 +330,7 @@ class Questions:
         if denied:
             self.problems.append(
                 f"{principal.rsplit(':', 1)[-1]} lacks the permissions {', '.join(sorted(denied))}: add them to one of "
-                "its policies (docs/deployment-policy.json has all of them)"
+                "its policies (playbooks/files/deployment-policy.json has all of them)"
             )
         else:
             self.answers.append(f"{len(actions)} permissions")
