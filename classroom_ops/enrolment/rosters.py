@@ -262,7 +262,7 @@ def _cell(cell: Any, result: Any) -> str:
             )
         return _value(result.value)
     if cell.data_type == "e":
-        raise _UnreadableError(f"{cell.coordinate} holds the error {cell.value}: mend it in the spreadsheet")
+        raise _UnreadableError(f"{cell.coordinate} holds the error {cell.value}: correct it in the spreadsheet")
     if isinstance(cell.value, int) and re.fullmatch(r"0+", str(cell.number_format)):
         return str(cell.value).zfill(len(cell.number_format))  # shown with zeros before it
     return _value(cell.value)
@@ -402,7 +402,7 @@ def _values(row: Sequence[str], columns: Mapping[str, int]) -> tuple[dict[str, s
         elif any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
             faults.append(f"its {column} holds what is no letter (a control character): type it anew")
         elif value in _ERROR_VALUES:
-            faults.append(f"its {column} is {value}, an error of a spreadsheet: mend it there")
+            faults.append(f"its {column} is {value}, an error of a spreadsheet: correct it there")
     first, last = raw.pop("first name", ""), raw.pop("last name", "")
     name = raw.pop("name", "")
     if first and not last and not set(name_words(first)) <= set(name_words(name)):

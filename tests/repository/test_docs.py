@@ -53,7 +53,9 @@ def test_every_page_is_reached_from_the_readme() -> None:
             continue
         seen.add(page)
         links = LINK.findall(page.read_text(encoding="utf-8"))
-        waiting += [(page.parent / link.partition("#")[0]).resolve() for link in links if not re.match(r"[a-z]+:|#", link)]
+        waiting += [
+            (page.parent / link.partition("#")[0]).resolve() for link in links if not re.match(r"[a-z]+:|#", link)
+        ]
     assert {page for page in (ROOT / "docs").glob("*.md")} <= seen
 
 

@@ -116,6 +116,10 @@ def test_inventory_sets_only_documented_variables(role: Path) -> None:
 
 def test_readme_says_what_the_specification_says(role: Path) -> None:
     specification = subprocess.run(
-        [sys.executable, ROOT / "tools/roles-readme", "--check"], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, ROOT / "tools/roles-readme", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert f"roles/{role.name}/README.md" not in specification.stderr, "run: make roles-readme"
