@@ -16,7 +16,7 @@ $(error there is no environment '$(value ENVIRONMENT)': inventory/ holds $(patsu
 endif
 
 # These reach programs through the environment, exactly as they were typed: make expands no `$` in them, no shell reads them.
-OPERANDS := VIDEO KEY TIMEOUT PHOTOS ROSTER STUDENT RESULTS COUNT CONFIRM CONFIRM_DATA OUTPUT ROUNDS SEED GIT_BASE
+OPERANDS := VIDEO KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT RESULTS COUNT CONFIRM CONFIRM_DATA OUTPUT ROUNDS SEED GIT_BASE
 $(foreach name,$(OPERANDS),$(eval override $(name) := $(if $(filter command,$(firstword $(origin $(name)))),$$(value $(name)))))
 export $(OPERANDS)
 # $(call need,NAME): stop with a sentence where the target's operand is missing.
@@ -53,9 +53,8 @@ upload: setup ## VIDEO=clip.mp4 [KEY=name.mp4] [TIMEOUT=120]: upload a video and
 	$(call need,VIDEO)
 	$(OPS) upload $${KEY:+"--key=$$KEY"} $${TIMEOUT:+"--timeout=$$TIMEOUT"} -- "$$VIDEO"
 
-enroll: setup ## PHOTOS=dir ROSTER=students.csv: enroll students
-	$(call need,PHOTOS)
-	$(call need,ROSTER)
+enroll: setup ## ROSTER=list PHOTOS=dir ENCODINGS=file [DRY_RUN=true]: enroll students; what is there already may be left out
+	@if [ -z "$$ROSTER$$PHOTOS$$ENCODINGS" ]; then echo '$@: nothing is named: make $@ ROSTER=… PHOTOS=… ENCODINGS=… (one or more)' >&2; exit 2; fi
 	$(PLAYBOOK) playbooks/enroll-students.yml -e @playbooks/vars/make-enroll.yml
 
 forget: setup ## STUDENT="First Last" [RESULTS=true]: remove a student's record, encodings and, if wanted, results

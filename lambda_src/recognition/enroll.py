@@ -1,12 +1,20 @@
 """Makes the gallery and the records from photos and a roster.
 
-Usage: python -m recognition.enroll --photos DIRECTORY --roster students.csv [--pickle FILE] [--known GALLERY]
+Usage: python -m recognition.enroll --photos DIRECTORY --roster students.csv [--owners FILE] [--pickle FILE]
+           [--known GALLERY] [--giving-way FILE] [--partial]
 
-A photo belongs to the student whose name begins its file name ("Joe Biden.jpg", "joe_biden-2.png"), or to the one
-that its folder is named after ("Joe Biden/summer.jpg"). Case, "_" and "-" do not matter. The roster has the columns
-name,id,major,year. Prints {"gallery": ..., "records": [...], "warnings": [...]} on standard output; the warnings, about
-what is only suspicious, on standard error, too. When anything is wrong, everything that is wrong is listed on standard
-error, each line beginning with "enroll: ", nothing is printed, and the exit code is 1.
+The roster has the columns name,id,major,year. Whose a photo is, says the file of owners: {"0001.jpg": {"student": "Joe
+Biden", "label": "Biden, Joe.HEIC"}, ...}; the label is what the photo is called in messages. Without that file a photo
+is the student's whose name it bears ("Joe Biden.jpg", "joe_biden-2.png"), or after whom its folder is named.
+
+Students who are known already need no photo, and with --partial nobody does. Names in the file of --giving-way (a JSON
+list) are of samples: where one of them has the face of somebody else, the sample gives way instead of anything being
+wrong. Whoever is in the pickle and not in the roster is skipped.
+
+Prints {"gallery": ..., "records": [...], "warnings": [...], "gave_way": {sample: student}, "skipped": [...]} on standard
+output; the warnings, about what is only suspicious, on standard error, too, and how far it has come ("progress: 3 of 80"). When
+anything is wrong, everything that is wrong is listed on standard error, each line beginning with "enroll: ", nothing is
+printed, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -18,7 +26,7 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -32,6 +40,7 @@ from recognition.results import Student
 
 _PHOTOS = {".jpg", ".jpeg", ".png"}
 _COLUMNS = ("name", "id", "major", "year")
+_COPY = re.compile(r"(?: ?(?:\(?\d+\)?|copy))+$")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # no other decoder of OpenCV is needed, and so none is reached
 # A face below these moves its encoding by a quarter of the distance that separates people; docs/recognition.md.
 _MIN_WIDTH = 80  # pixels
@@ -86,13 +95,15 @@ def read_roster(path: Path, problems: list[str]) -> list[Student]:
 
 
 def owner(photo: Path, students: Sequence[Student]) -> Student | None:
-    """Returns the student whose photo this is, by the folder it is in or by the beginning of its name."""
+    """Returns the student whose photo this is, by the folder it is in or by its name.
+
+    Behind the name only a number or the mark of a copy may stand: whose name merely begins alike is somebody else.
+    """
     by_name = {_plain(student.name): student for student in students}
     if photo.parent.name and len(photo.parts) > 1:
         return by_name.get(_plain(photo.parent.name))
     stem = _plain(photo.stem)
-    fitting = [name for name in by_name if stem == name or (stem.startswith(name) and not stem[len(name)].isalpha())]
-    return by_name[max(fitting, key=len)] if fitting else None
+    return by_name.get(stem) or by_name.get(_COPY.sub("", stem))
 
 
 def encode_photo(path: Path) -> Encoding | str:
@@ -126,6 +137,7 @@ class Findings:
 
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    gave_way: dict[str, str] = field(default_factory=dict)  # by the sample, who has the face
 
     def add(self, text: str, mend: str, *, certain: bool) -> None:
         """Adds a problem when it is certain, else a warning."""
@@ -135,13 +147,21 @@ class Findings:
             self.warnings.append(f"{text}, perhaps: look at it, and if so, {mend}")
 
 
-def compare(encodings: Mapping[str, Sequence[tuple[str, Encoding]]], known: Gallery | None) -> Findings:
-    """Returns which faces are alike and should not be, or the other way: (where it is from, encoding) by student."""
+def compare(
+    encodings: Mapping[str, Sequence[tuple[str, Encoding]]],
+    known: Gallery | None,
+    giving_way: Collection[str] = frozenset(),
+) -> Findings:
+    """Returns which faces are alike and should not be, or the other way: (where it is from, encoding) by student.
+
+    `giving_way` are names of samples, among those that are compared or among the known.
+    """
     found = Findings()
     everybody = [(name, label, encoding) for name, photos in encodings.items() for label, encoding in photos]
     if not everybody:
         return found
-    others = Gallery([student for student in known.students if student[0] not in encodings]) if known else Gallery([])
+    enrolled = dict(known.students) if known else {}
+    others = Gallery([student for student in enrolled.items() if not encodings.get(student[0])])
     matrix = np.stack([encoding for _, _, encoding in everybody])
     kind, kind_of_others = Neighbourhood.of(matrix), Neighbourhood.of(others.means)
     for number, (name, label, encoding) in enumerate(everybody):
@@ -161,16 +181,39 @@ def compare(encodings: Mapping[str, Sequence[tuple[str, Encoding]]], known: Gall
                 "take the wrong one away",
                 certain=bool(nearest > _ANOTHER_FACE),
             )
+        if name in enrolled and name not in giving_way:
+            nearest = np.linalg.norm(enrolled[name] - encoding, axis=1).min()
+            if nearest > _MAYBE_ANOTHER_FACE:
+                found.add(
+                    f"{label}: shows somebody else than the {name} who is enrolled already (distance {nearest:.2f})",
+                    "if it is another student of the same name, add to the name what tells them apart, as a middle "
+                    "name; if it is the same one, remove that student first, and enroll again",
+                    certain=bool(nearest > _ANOTHER_FACE),
+                )
         if others.names:
             apart = np.linalg.norm(others.means - encoding, axis=1) - kind_of_others.usual(kind.take(number))
-            nearest_other = int(np.argmin(apart))
-            if apart[nearest_other] <= _MAYBE_SAME_FACE:
+            for other in np.flatnonzero(apart <= _MAYBE_SAME_FACE):
+                pair = (others.names[other], name)
+                if sample := next((one for one in pair if one in giving_way), None):
+                    found.gave_way[sample] = pair[1] if sample == pair[0] else pair[0]
+                    continue
                 found.add(
-                    f"{label}: shows the face of {others.names[nearest_other]}, who is enrolled already",
+                    f"{label}: shows the face of {others.names[other]}, who is enrolled already",
                     "take the photo away, or remove that student first",
-                    certain=bool(apart[nearest_other] <= _SAME_FACE),
+                    certain=bool(apart[other] <= _SAME_FACE),
                 )
     return found
+
+
+@dataclass
+class Enrolled:
+    """What came of an enrolment: who `gave_way` to whom, and who of the pickle was `skipped`."""
+
+    gallery: Gallery
+    students: list[Student]
+    warnings: list[str]
+    gave_way: dict[str, str]
+    skipped: list[str]
 
 
 def enroll(
@@ -178,67 +221,88 @@ def enroll(
     roster: Path,
     pickled: Path | None = None,
     known: Gallery | None = None,
-    warnings: list[str] | None = None,
-) -> tuple[Gallery, list[Student]]:
-    """Returns the gallery and the records; what is only suspicious is added to `warnings`.
+    *,
+    owners: Mapping[str, Mapping[str, str]] | None = None,
+    giving_way: Collection[str] = frozenset(),
+    partial: bool = False,
+) -> Enrolled:
+    """Returns the gallery of the roster's students and the records; what the options mean is said above.
 
     Raises EnrollError with everything that has to be mended.
     """
     problems: list[str] = []
     students = read_roster(roster, problems)
     encodings: dict[str, list[tuple[str, Encoding]]] = {student.name: [] for student in students}
+    wanted = _photos(photos, owners, students, roster.name, problems)
     refused: set[str] = set()
-    for path in sorted(photos.rglob("*")) if photos.is_dir() else []:
+    for number, (path, name, label) in enumerate(wanted, start=1):
+        encoding = encode_photo(path)
+        if isinstance(encoding, str):
+            problems.append(f"{label}: {encoding}")
+            refused.add(name)
+        else:
+            encodings[name].append((label, encoding))
+        sys.stderr.write(f"progress: {number} of {len(wanted)}\n")
+    skipped = _add_pickle(pickled, encodings, problems) if pickled else []
+    refused.update(known.names if known else ())
+    problems.extend(
+        f"{name}: is in {roster.name} but has no photo"
+        for name, found in encodings.items()
+        if not found and name not in refused and not partial
+    )
+    found = compare(encodings, known, giving_way)
+    problems.extend(found.problems)
+    if problems:
+        raise EnrollError(problems)
+    rows = [
+        (name, np.stack([encoding for _, encoding in own]))
+        for name, own in sorted(encodings.items())
+        if own and name not in found.gave_way
+    ]
+    return Enrolled(Gallery(rows), students, found.warnings, found.gave_way, skipped)
+
+
+def _photos(
+    photos: Path,
+    owners: Mapping[str, Mapping[str, str]] | None,
+    students: Sequence[Student],
+    roster: str,
+    problems: list[str],
+) -> list[tuple[Path, str, str]]:
+    """Returns each photo with its student's name and what it is called."""
+    if not photos.is_dir():
+        problems.append(f"{photos}: there is no such directory")
+        return []
+    if owners is not None:
+        return [(photos / file, owned["student"], owned["label"]) for file, owned in sorted(owners.items())]
+    found = []
+    for path in sorted(photos.rglob("*")):
         relative = path.relative_to(photos)
         if path.suffix.lower() not in _PHOTOS or not path.is_file():
             continue
         student = owner(relative, students)
         if student is None:
-            problems.append(f"{relative}: nobody of this name is in {roster.name}")
-            continue
-        encoding = encode_photo(path)
-        if isinstance(encoding, str):
-            problems.append(f"{relative}: {encoding}")
-            refused.add(student.name)
+            problems.append(f"{relative}: nobody of this name is in {roster}")
         else:
-            encodings[student.name].append((str(relative), encoding))
-    if pickled is not None:
-        _add_pickle(pickled, students, encodings, problems, roster.name)
-    if not photos.is_dir():
-        problems.append(f"{photos}: there is no such directory")
-    problems.extend(
-        f"{name}: is in {roster.name} but has no photo"
-        for name, found in encodings.items()
-        if not found and name not in refused
-    )
-    found = compare(encodings, known)
-    problems.extend(found.problems)
-    if warnings is not None:
-        warnings.extend(found.warnings)
-    if problems:
-        raise EnrollError(problems)
-    rows = [(name, np.stack([encoding for _, encoding in found])) for name, found in sorted(encodings.items())]
-    return Gallery(rows), students
+            found.append((path, student.name, str(relative)))
+    return found
 
 
-def _add_pickle(
-    path: Path,
-    students: Sequence[Student],
-    encodings: dict[str, list[tuple[str, Encoding]]],
-    problems: list[str],
-    roster: str,
-) -> None:
-    by_name = {_plain(student.name): student.name for student in students}
+def _add_pickle(path: Path, encodings: dict[str, list[tuple[str, Encoding]]], problems: list[str]) -> list[str]:
+    """Adds the pickle's encodings to those of their students; returns who is no student."""
+    by_name = {_plain(name): name for name in encodings}
     try:
         pairs = pickles.read_encodings(path.read_bytes())
     except (pickles.PickleError, OSError) as error:
         problems.append(f"{path.name}: is refused: {error}")
-        return
+        return []
+    skipped: dict[str, None] = {}
     for name, encoding in pairs:
         if _plain(name) in by_name:
             encodings[by_name[_plain(name)]].append((f"{path.name} ({name})", encoding))
         else:
-            problems.append(f"{path.name}: {name} is not in {roster}")
+            skipped[name] = None
+    return list(skipped)
 
 
 def _plain(name: str) -> str:
@@ -263,19 +327,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--known", type=Path, help="the gallery so far: nobody in it may be enrolled under another name"
     )
+    parser.add_argument("--owners", type=Path, help="JSON: student and label of each photo, by its file name")
+    parser.add_argument("--giving-way", type=Path, help="JSON: names of samples, who give way to anybody else")
+    parser.add_argument("--partial", action="store_true", help="students without a photo are passed over")
     options = parser.parse_args(arguments)
-    warnings: list[str] = []
     try:
-        known = _read_known(options.known) if options.known else None
-        gallery, students = enroll(options.photos, options.roster, options.pickle, known, warnings)
+        enrolled = enroll(
+            options.photos,
+            options.roster,
+            options.pickle,
+            _read_known(options.known) if options.known else None,
+            owners=json.loads(options.owners.read_bytes()) if options.owners else None,
+            giving_way=json.loads(options.giving_way.read_bytes()) if options.giving_way else (),
+            partial=options.partial,
+        )
     except EnrollError as error:
         sys.stderr.write("".join(f"enroll: {problem}\n" for problem in error.problems))
         return 1
-    sys.stderr.write("".join(f"warning: {warning}\n" for warning in warnings))
+    sys.stderr.write("".join(f"warning: {warning}\n" for warning in enrolled.warnings))
     document = {
-        "gallery": gallery.to_json(),
-        "records": [asdict(student) for student in students],
-        "warnings": warnings,
+        "gallery": enrolled.gallery.to_json(),
+        "records": [asdict(student) for student in enrolled.students],
+        "warnings": enrolled.warnings,
+        "gave_way": enrolled.gave_way,
+        "skipped": enrolled.skipped,
     }
     sys.stdout.write(json.dumps(document, ensure_ascii=False, sort_keys=True) + "\n")
     return 0

@@ -21,7 +21,8 @@ from recognition.service import Clients, Service
 @pytest.fixture(scope="session")
 def enrolled() -> tuple[Gallery, list[Student]]:
     """The sample students, enrolled from their photos."""
-    return enroll(MEDIA / "students", MEDIA / "students.csv")
+    done = enroll(MEDIA / "students", MEDIA / "students.csv")
+    return done.gallery, done.students
 
 
 @pytest.fixture

@@ -111,10 +111,25 @@ def test_names_reach_the_playbooks_as_they_were_typed(tmp_path: Path) -> None:
 def test_paths_of_photos_may_hold_anything(tmp_path: Path) -> None:
     odd = "".join(ODD_VALUES).replace("/", "")
     given = (f"PHOTOS={odd}/my photos", f"ROSTER={tmp_path}/{odd}.csv")
-    seen = playbooks_see(tmp_path, "students_photos_dir,students_roster", "enroll", *given)
+    names = "students_photos_dir,students_roster,students_encoding_pickle,students_dry_run"
+    seen = playbooks_see(tmp_path, names, "enroll", *given)
     # The playbook that shows stands elsewhere; relative paths begin beside the directory of playbooks.
     beside = tmp_path.parent
-    assert seen == {"students_photos_dir": f"{beside}/{odd}/my photos", "students_roster": f"{tmp_path}/{odd}.csv"}
+    assert seen == {
+        "students_photos_dir": f"{beside}/{odd}/my photos",
+        "students_roster": f"{tmp_path}/{odd}.csv",
+        "students_encoding_pickle": "",
+        "students_dry_run": False,
+    }
+    seen = playbooks_see(
+        tmp_path, names, "enroll", f"ENCODINGS={tmp_path}/{odd}", "DRY_RUN=true", ROSTER="from the shell"
+    )
+    assert seen == {
+        "students_photos_dir": "",
+        "students_roster": "",
+        "students_encoding_pickle": f"{tmp_path}/{odd}",
+        "students_dry_run": True,
+    }
 
 
 @pytest.mark.parametrize(
@@ -141,8 +156,14 @@ def test_data_of_production_is_named_a_second_time(tmp_path: Path) -> None:
     assert seen == {"confirm": "prod", "confirm_data": "prod"}
 
 
-@pytest.mark.parametrize(("target", "missing"), [("upload", "VIDEO"), ("enroll", "PHOTOS"), ("forget", "STUDENT")])
+@pytest.mark.parametrize(("target", "missing"), [("upload", "VIDEO"), ("forget", "STUDENT")])
 def test_a_missing_value_is_named(target: str, missing: str) -> None:
     refused = make(target, **{missing: "from the shell"})
     assert refused.returncode != 0
     assert f"{missing} is missing" in refused.stderr
+
+
+def test_an_enrolment_of_nothing_says_what_may_be_named() -> None:
+    refused = make("enroll", ROSTER="from the shell")
+    assert refused.returncode != 0
+    assert "nothing is named: make enroll ROSTER=" in refused.stderr
