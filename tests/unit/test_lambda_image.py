@@ -58,6 +58,7 @@ def name_of(project: Path, architecture: str = "amd64") -> str:
         "lambda_src/handler.py",
         "lambda_src/entry.sh",
         "lambda_src/Containerfile",
+        "lambda_src/MODELS.md",
         "lambda_src/recognition/matching.py",
         "classroom_contract/keys.py",
         "lambda_src/recognition/cohort.npy",
