@@ -5,12 +5,28 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
-ENVIRONMENT ?= local
+# Which environment, and what a command is given, comes from make's command line and from nowhere else: a variable of the shell
+# that happens to have the same name must not redirect `make down`.
+ENVIRONMENT := local
+ifneq ($(filter environment%,$(origin ENVIRONMENT)),)
+$(error ENVIRONMENT comes from the shell here (make -e): give it on the command line, make … ENVIRONMENT=dev)
+endif
+ifneq ($(words $(value ENVIRONMENT)) $(wildcard inventory/$(value ENVIRONMENT)/hosts.yml),1 inventory/$(value ENVIRONMENT)/hosts.yml)
+$(error there is no environment '$(value ENVIRONMENT)': inventory/ holds $(patsubst inventory/%/hosts.yml,%,$(wildcard inventory/*/hosts.yml)))
+endif
+
+# These reach programs through the environment, exactly as they were typed: make expands no `$` in them, no shell reads them.
+OPERANDS := VIDEO KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT RESULTS COUNT CONFIRM CONFIRM_DATA OUTPUT ROUNDS SEED GIT_BASE
+$(foreach name,$(OPERANDS),$(eval override $(name) := $(if $(filter command,$(firstword $(origin $(name)))),$$(value $(name)))))
+export $(OPERANDS)
+# $(call need,NAME): stop with a sentence where the target's operand is missing.
+need = @if [ -z "$${$(1)}" ]; then echo '$@: $(1) is missing: make $@ $(1)=…   (make help)' >&2; exit 2; fi
+
 PATH := $(CURDIR)/.venv/bin:$(PATH)
-# As in the function's image: threads that wait for one another spin, and whatever else runs then makes them ten times slower.
+# BLAS threads busy-wait; one thread for each process avoids oversubscribing the CPUs.
 export OPENBLAS_NUM_THREADS = 1
-# Ansible compiled anew in each of its processes would cost half a second each time. Unbuffered, Python reads each of its modules
-# byte by byte from the pipe that it comes through.
+# Without bytecode files Ansible is compiled in each of its processes, half a second each time. Unbuffered, Python reads each of
+# its modules byte by byte from a pipe.
 unexport PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED
 PLAYBOOK = ansible-playbook -i inventory/$(ENVIRONMENT)
 VAULT_PASSWORD_FILE ?= $(HOME)/.config/smart-classroom/$(ENVIRONMENT).vault-password
@@ -19,7 +35,7 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz test roles-readme vault-init plan plan-update deployment prerequisites
+.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,28 +50,31 @@ verify: setup ## ask every part whether it works, and send one video through the
 	@$(PLAYBOOK) playbooks/verify-parts.yml playbooks/verify-pipeline.yml
 
 upload: setup ## VIDEO=clip.mp4 [KEY=name.mp4] [TIMEOUT=120]: upload a video and print its CSV
-	@$(OPS) upload $(if $(KEY),--key '$(KEY)') $(if $(TIMEOUT),--timeout $(TIMEOUT)) '$(VIDEO)'
+	$(call need,VIDEO)
+	$(OPS) upload $${KEY:+"--key=$$KEY"} $${TIMEOUT:+"--timeout=$$TIMEOUT"} -- "$$VIDEO"
 
-enroll: setup ## PHOTOS=dir ROSTER=students.csv: teach the system new students
-	@$(PLAYBOOK) playbooks/enroll-students.yml -e "students_photos_dir=$(abspath $(PHOTOS)) students_roster=$(abspath $(ROSTER))"
+enroll: setup ## ROSTER=list PHOTOS=dir ENCODINGS=file [DRY_RUN=true]: enroll students; what is there already may be left out
+	@if [ -z "$$ROSTER$$PHOTOS$$ENCODINGS" ]; then echo '$@: nothing is named: make $@ ROSTER=… PHOTOS=… ENCODINGS=… (one or more)' >&2; exit 2; fi
+	$(PLAYBOOK) playbooks/enroll-students.yml -e @playbooks/vars/make-enroll.yml
 
 forget: setup ## STUDENT="First Last" [RESULTS=true]: remove a student's record, encodings and, if wanted, results
-	@$(PLAYBOOK) playbooks/remove-student.yml -e '{"students_removed": ["$(STUDENT)"], "students_removed_results": $(or $(RESULTS),false)}'
+	$(call need,STUDENT)
+	$(PLAYBOOK) playbooks/remove-student.yml -e @playbooks/vars/make-forget.yml
 
 workload: setup ## [COUNT=100]: upload many videos, compare every answer, plot the latency
-	@$(OPS) workload --count $(or $(COUNT),100)
+	@$(OPS) workload "--count=$${COUNT:-100}"
 
-status: setup ## one screen: what runs, what waits, what is sick
+status: setup ## health report on one screen
 	@$(OPS) status
 
 logs: setup ## collect the logs of every part in one archive, secrets taken out
 	@$(OPS) logs
 
-down: setup ## remove everything that `make up` made, and prove that nothing is left (the cache stays)
-	@$(PLAYBOOK) playbooks/teardown.yml -e confirm=$(ENVIRONMENT)
+down: setup ## [ENVIRONMENT=dev CONFIRM=dev]: remove everything that `make up` made and prove it (the cache stays)
+	@$(PLAYBOOK) playbooks/teardown.yml -e @playbooks/vars/make-down.yml
 
 purge: setup ## like down, and remove the cached images and files too
-	@$(PLAYBOOK) playbooks/teardown.yml -e confirm=$(ENVIRONMENT) -e control_node_teardown_cache=true
+	@$(PLAYBOOK) playbooks/teardown.yml -e @playbooks/vars/make-down.yml -e control_node_teardown_cache=true
 
 lint: lint-ansible lint-code ## yamllint, ansible-lint, ruff, mypy, shellcheck, detect-secrets
 
@@ -64,37 +83,40 @@ dev:
 
 lint-ansible: dev
 	@yamllint --strict .
-	bin/lint-ansible -q
+	tools/lint-ansible -q
 
 lint-code: export MYPY_CACHE_DIR = $(CURDIR)/.cache/mypy
 lint-code: dev
 	@ruff check .
 	ruff format --check .
-	mypy conftest.py classroom_ops collections tests bin/roles-readme bin/interrupted-up bin/lint-ansible bin/vault-init
-	(cd benchmarks; MYPYPATH=.:../lambda_src:../tests/media mypy --config-file ../pyproject.toml .)
-	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests mypy --config-file ../pyproject.toml .); done
+	mypy conftest.py classroom_contract classroom_ops collections tests tools/roles-readme tools/lint-ansible tools/lint-prose bin/test bin/vault-init
+	(cd benchmarks; MYPYPATH=.:..:../lambda_src:../tests/media mypy --config-file ../pyproject.toml .)
+	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests:..:../tests/media mypy --config-file ../pyproject.toml .); done
 	for script in roles/*/files/*.py; do MYPYPATH="$$(dirname "$$script")" mypy "$$script"; done
-	bin/lint-secrets
+	tools/lint-secrets
+	tools/lint-prose
 	git ls-files -- ':!*.j2' | xargs -d '\n' grep -lE '^#!/(usr/bin/env bash|bin/(ba)?sh)' | xargs shellcheck
 
-# Threads of a BLAS that wait for one another spin, and the processors have enough to do.
-unit: export OPENBLAS_NUM_THREADS = 1
 unit: dev
 	@pytest -n 3
 
 check: dev ## lint, repository rules and unit tests: under three minutes
 	@$(MAKE) -j 3 --output-sync=target unit lint-ansible lint-code
 
-evaluate: dev ## [OUTPUT=docs]: show how right the answers are; fails when a stranger is named (docs/evaluation.json, a plot)
-	@python -u -W ignore benchmarks/evaluate.py $(if $(OUTPUT),--output '$(OUTPUT)')
+evaluate: dev ## [OUTPUT=dir]: measure how right the answers are; fails when a stranger is named (benchmarks/results, plots)
+	@python -u -W ignore benchmarks/evaluate.py $${OUTPUT:+"--output=$$OUTPUT"}
+	@python -u -W ignore benchmarks/faces.py $${OUTPUT:+"--output=$$OUTPUT"}
 
-bench: dev ## [ROUNDS=5] time the function against the usual way, on the same clips (docs/bench.json, a plot)
-	@python -u -W ignore benchmarks/bench.py --rounds $(or $(ROUNDS),5) --image "$$(python roles/lambda_image/files/build_image.py tag --project .)"
+bench: dev ## [ROUNDS=5] [CLIPS=dir ENCODINGS=file]: time the function against the usual way, on the same clips
+	@python -u -W ignore benchmarks/bench.py --rounds "$${ROUNDS:-5}" $${CLIPS:+"--clips=$$CLIPS"} $${ENCODINGS:+"--encodings=$$ENCODINGS"}
 
 fuzz: dev ## [COUNT=500] [SEED=1]: answer damaged clips and photos; fails when one is too much for the function
-	@python -u -W ignore benchmarks/fuzz.py --count $(or $(COUNT),500) --seed $(or $(SEED),1)
+	@python -u -W ignore benchmarks/fuzz.py --count "$${COUNT:-500}" --seed "$${SEED:-1}"
 
-test: ## everything: check, each role's scenario, and the whole system up, tested, broken, mended and down
+mutants: dev ## [PARTS="poller contract"]: plant mistakes in the modules that decide, count those that no test notices
+	@nice python benchmarks/mutants.py $(PARTS)
+
+test: ## every test: check, scenarios, and the whole system up, broken, repaired and down (bin/test --list)
 	@bin/test
 
 vault-init: setup ## ENVIRONMENT=dev: generate the environment's secrets into an encrypted vault
@@ -103,14 +125,18 @@ vault-init: setup ## ENVIRONMENT=dev: generate the environment's secrets into an
 prerequisites: setup ## [ENVIRONMENT=dev]: report everything that is missing, each with its fix; changes nothing
 	@$(PLAYBOOK) playbooks/check-prerequisites.yml
 
-plan: dev ## compare what dev and prod would ask of AWS with the reviewed files in tests/plan
-	@python -m tests.plan.record
+plan: dev ## compare what dev and prod would ask of AWS with the reviewed files in tests/system/plan
+	@python -m tests.system.plan.record
 
-plan-update: dev ## write those files anew, for review in their diff
-	@python -m tests.plan.record --update
+plan-update: dev ## write those files again, for review in their diff
+	@python -m tests.system.plan.record --update
 
 deployment: dev ## GIT_BASE=git://ADDRESS: deploy dev with a real DevStack into an emulated account, use it and remove it
-	@python -m tests.deployment.run --git-base '$(GIT_BASE)'
+	$(call need,GIT_BASE)
+	python -m tests.system.deployment.run "--git-base=$$GIT_BASE"
+
+lock: dev ## resolve every dependency group of pyproject.toml into requirements.lock again
+	@tools/lock
 
 roles-readme: setup ## write each role's README.md from its argument spec
-	@python bin/roles-readme
+	@python tools/roles-readme

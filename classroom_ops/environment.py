@@ -28,6 +28,7 @@ class Endpoints:
     output_bucket: str
     input_queue: str
     output_queue: str
+    dead_letter_suffix: str
     function: str
     table: str
     repository: str
@@ -45,7 +46,17 @@ class Endpoints:
     @property
     def queues(self) -> tuple[str, str, str, str]:
         """All queue names: the two of the flow, then their dead-letter queues."""
-        return (self.input_queue, self.output_queue, f"{self.input_queue}-dlq", f"{self.output_queue}-dlq")
+        return (self.input_queue, self.output_queue, *self.dead_letter_queues)
+
+    @property
+    def dead_letter_queues(self) -> tuple[str, str]:
+        """The dead-letter queues of the input queue and of the output queue."""
+        return (f"{self.input_queue}{self.dead_letter_suffix}", f"{self.output_queue}{self.dead_letter_suffix}")
+
+
+def state_dir_of(environment: str, root: Path = PROJECT_ROOT) -> Path:
+    """The directory that the inventories call ``smart_classroom_state_dir``."""
+    return root / ".state" / environment
 
 
 def load(environment: str, root: Path = PROJECT_ROOT) -> Endpoints:
@@ -55,7 +66,7 @@ def load(environment: str, root: Path = PROJECT_ROOT) -> Endpoints:
         NotDeployedError: the file is missing, is not JSON, or lacks a name.
     """
     up = "make up" if environment == "local" else f"make up ENVIRONMENT={environment}"
-    state_dir = root / ".state" / environment
+    state_dir = state_dir_of(environment, root)
     path = state_dir / "endpoints.json"
     try:
         text = path.read_text(encoding="utf-8")
@@ -67,7 +78,7 @@ def load(environment: str, root: Path = PROJECT_ROOT) -> Endpoints:
         return parse(json.loads(text), state_dir, root)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotDeployedError(
-            f"{path} is damaged ({type(error).__name__}: {error}): run {up} to write it anew"
+            f"{path} is damaged ({type(error).__name__}: {error}): run {up} to write it again"
         ) from error
 
 
@@ -89,6 +100,7 @@ def parse(document: Mapping[str, Any], state_dir: Path, root: Path) -> Endpoints
         output_bucket=document["output_bucket"],
         input_queue=document["input_queue"],
         output_queue=document["output_queue"],
+        dead_letter_suffix=document["dead_letter_suffix"],
         function=document["function"],
         table=document["table"],
         repository=document["repository"],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
 from botocore.config import Config as BotoConfig
-from recognition import engine, logs
+from recognition import engine
 from recognition.config import Config
 from recognition.service import Clients, LambdaContext, Service
 
@@ -26,7 +26,6 @@ _CONNECTION = BotoConfig(
 @functools.cache
 def _service() -> Service:
     config = Config.from_environment(os.environ)
-    logs.configure(config.log_level)
     session = botocore.session.get_session()  # boto3 takes 0.1 s more to import
     return Service(
         config,

@@ -32,54 +32,60 @@ class GalleryStore:
         """Takes the client and where the gallery is; reads nothing yet. `baked` serves while the bucket has none."""
         self._s3, self._bucket, self._key, self._ttl, self._clock = s3, bucket, key, ttl_seconds, clock
         self._baked = baked
-        self._gallery = Gallery([])
+        self._gallery: Gallery | None = None
         self._etag: str | None = None
         self._read_at: float | None = None
 
     def current(self, *, fresh: bool = False) -> Gallery:
         """Returns the gallery; `fresh` asks S3 whether there is a newer one although the time is not up.
 
-        Raises ClientError and BotoCoreError when S3 does not answer. Without a gallery the one in the image serves, if
-        there is one; a damaged one is logged and the last good one stays.
+        Where the bucket has none, the one in the image serves, and where there is none either, nobody is enrolled. One
+        that cannot be understood is logged: the last good one stays, else the one in the image serves.
+
+        Raises:
+            ClientError, BotoCoreError: S3 does not answer.
+            GalleryError: there is a gallery, none that was ever understood, and none in the image. To call everybody
+                unknown would be a wrong answer.
         """
         now = self._clock()
-        if not fresh and self._read_at is not None and now - self._read_at < self._ttl:
+        if not fresh and self._gallery is not None and self._read_at is not None and now - self._read_at < self._ttl:
             return self._gallery
         condition: dict[str, Any] = {"IfNoneMatch": self._etag} if self._etag else {}
         try:
             answer = self._s3.get_object(Bucket=self._bucket, Key=self._key, **condition)
         except ClientError as error:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            if status == 304:
+            if status == 304 and self._gallery is not None:
                 self._read_at = now
                 return self._gallery
             if error.response.get("Error", {}).get("Code") != "NoSuchKey":
                 raise
-            self._gallery, self._etag = self._from_image(), None
-            logs.event(
-                logging.WARNING,
-                "gallery_missing",
-                bucket=self._bucket,
-                key=self._key,
-                students_in_the_image=len(self._gallery.names),
-            )
+            self._gallery, self._etag = self._from_image() or Gallery([]), None
+            students = len(self._gallery.names)
+            logs.event(logging.WARNING, "gallery_missing", key=self._key, students_in_the_image=students)
         else:
-            try:
-                self._gallery = Gallery.from_json(answer["Body"].read())
-            except GalleryError as error:
-                logs.event(logging.ERROR, "gallery_damaged", bucket=self._bucket, key=self._key, reason=str(error))
+            self._gallery = self._understood(answer["Body"].read())
             self._etag = answer["ETag"]
-            logs.event(
-                logging.INFO, "gallery_loaded", gallery_version=self._gallery.version, students=len(self._gallery.names)
-            )
         self._read_at = now
         return self._gallery
 
-    def _from_image(self) -> Gallery:
+    def _understood(self, text: bytes) -> Gallery:
+        try:
+            gallery = Gallery.from_json(text)
+        except GalleryError as error:
+            logs.event(logging.ERROR, "gallery_not_understood", key=self._key, reason=str(error))
+            instead = self._gallery if self._gallery is not None else self._from_image()
+            if instead is None:
+                raise
+            return instead
+        logs.event(logging.INFO, "gallery_loaded", gallery_version=gallery.version, students=len(gallery.names))
+        return gallery
+
+    def _from_image(self) -> Gallery | None:
         if self._baked is None or not self._baked.is_file():
-            return Gallery([])
+            return None
         try:
             return Gallery.from_json(self._baked.read_bytes())
         except GalleryError as error:
-            logs.event(logging.ERROR, "gallery_damaged", file=str(self._baked), reason=str(error))
-            return Gallery([])
+            logs.event(logging.ERROR, "gallery_not_understood", file=str(self._baked), reason=str(error))
+            return None

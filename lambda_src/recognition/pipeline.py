@@ -1,71 +1,73 @@
-"""From a video file to who is in it, within a budget of time."""
+"""From a video to who is in it, within a budget of time.
+
+Looks are decoded, searched for faces and encoded by three threads, one look behind the other: PyAV, OpenCV and NumPy
+let go of the interpreter's lock while they work.
+"""
 
 from __future__ import annotations
 
-import math
+import itertools
+import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
 
-from recognition import engine
+from classroom_contract.results import EndedBy, Status
+from recognition import engine, logs
 from recognition.config import Config
 from recognition.engine import Image
-from recognition.frames import Frame, FrameReader, UnreadableError, Wanted
-from recognition.matching import Decision, Gallery, Person, Sighting, decide_all, group
-from recognition.motion import Changes, thumbnail
-from recognition.portraits import Portrait, alike, portrait
+from recognition.matching import Confidence, Decision, Gallery, Person, Sighting, decide_all, group, is_settled
+from recognition.video import Frame, OutOfTimeError, UnreadableError, Video, plan_looks
 
-_FRAMES_WITHOUT_FACES = 4  # so many fine looks without a face are enough to say that there is none
-_STRANGER_DISTANCE = 0.6  # farther than this from everybody, a few sightings settle that it is nobody
-_STRANGER_SIGHTINGS = 2
-_SECONDS_PER_LOOK = 10.0  # a longer clip is looked at in more places before it is settled
+_MOST_LOOKS = 1_000  # of a video, however long it is; its budget of time allows fewer
 _FACES_AT_ONCE = 8  # encoded between two looks at the clock
+_AHEAD = 2  # looks that are decoded and searched while one is encoded; a frame of 8K has 100 MB
 _PICTURE_WIDTH = 1280  # pixels of the frame that is shown to the teacher
+_KEPT_PICTURES = 24  # of 2.7 MB; a clip of many people is shown by one of these
 
 
-class Status(StrEnum):
-    """What the function answers about a video."""
-
-    RECOGNIZED = "recognized"
-    UNKNOWN = "unknown"
-    NO_FACE = "no_face"
-    UNREADABLE = "unreadable"
+class TooLittleTimeError(Exception):
+    """The video may take longer than this invocation has left: its message has to be delivered again."""
 
 
 @dataclass(frozen=True)
 class Picture:
     """A frame kept to be shown, at most 1280 pixels wide: `scale` times as large as the frame was."""
 
-    number: int
+    look: int
     seconds: float
     image: Image
     scale: float
+    boxes: tuple[engine.Box, ...]
 
     @classmethod
-    def of(cls, frame: Frame) -> Picture:
-        """Returns the frame at the size in which it is shown; of an 8K clip the frames would fill the memory."""
+    def of(cls, frame: Frame, boxes: Sequence[engine.Box]) -> Picture:
+        """Returns the frame at the size in which it is shown, with all faces that were found in it."""
         scale = min(1.0, _PICTURE_WIDTH / frame.image.shape[1])
         image = frame.image
         if scale < 1:
             # Averaging takes ten times as long, and down to half the size nobody sees the difference.
             interpolation = cv2.INTER_LINEAR if scale >= 1 / 2 else cv2.INTER_AREA
             image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=interpolation), np.uint8)
-        return cls(frame.number, frame.seconds, image, scale)
+        return cls(frame.number, round(frame.seconds, 3), image, scale, tuple(boxes))
 
 
 @dataclass
 class Analysis:
-    """What was seen in a video. `picture` is the frame that decided, and `faces` how many were encoded."""
+    """What was seen in a video.
 
-    status: Status
+    `looks` are the seconds of all frames that were looked at, in the order of time. `picture` is the frame that
+    decided, nothing when no frame was decoded. `faces` counts the encodings. `timings_ms` are sums of the stages, which
+    run beside one another.
+    """
+
     reason: str | None = None
     decisions: list[Decision] = field(default_factory=list)
     people: list[Person] = field(default_factory=list)
@@ -74,184 +76,206 @@ class Analysis:
     width: int = 0
     height: int = 0
     duration_seconds: float = 0.0
-    frames: int = 0
+    looks: list[float] = field(default_factory=list)
+    ended_by: EndedBy = EndedBy.LOOKS
     faces: int = 0
     timings_ms: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def status(self) -> Status:
+        """What the function answers about the video."""
+        if self.reason is not None:
+            return Status.UNREADABLE
+        if self.decisions:
+            return Status.RECOGNIZED
+        return Status.UNKNOWN if self.people else Status.NO_FACE
+
+    @property
+    def strangers(self) -> list[Person]:
+        """The people in the video who are no enrolled student."""
+        known = {id(decision.person) for decision in self.decisions}
+        return [person for person in self.people if id(person) not in known]
+
     def add(self, stage: str, milliseconds: float) -> None:
-        """Adds to the time of a stage; stages run beside one another, so their sum may be more than the whole."""
+        """Adds to the time of a stage."""
         self.timings_ms[stage] = round(self.timings_ms.get(stage, 0.0) + milliseconds, 1)
 
 
-def analyse(path: Path, gallery: Gallery, newest: Callable[[], Gallery], config: Config) -> Analysis:
-    """Looks at frames until everybody in the clip is decided, the frames or the time are used up.
+def best_sighting(person: Person) -> Sighting:
+    """Returns the sighting of the largest face: what is shown of somebody who is no student."""
+    return max(person.sightings, key=lambda sighting: sighting.box.right - sighting.box.left)
+
+
+def analyse(
+    source: Path | BinaryIO,
+    gallery: Gallery,
+    newest: Callable[[], Gallery],
+    config: Config,
+    seconds_left: float = float("inf"),
+) -> Analysis:
+    """Looks at a video until everybody in a short clip is decided, or the planned looks or the time are used up.
 
     `newest` is asked for the gallery before a face is called unknown: somebody may have been enrolled a second ago.
+
+    Raises:
+        TooLittleTimeError: the video's budget of time is more than `seconds_left`.
+        OSError, BotoCoreError, ClientError: `source` cannot be read; whatever else is raised is a fault of the function
+            too. Only what is wrong with the video itself is an answer, with the reason.
     """
-    analysis = Analysis(Status.NO_FACE)
+    analysis = Analysis(gallery_version=gallery.version)
     pictures: dict[int, Picture] = {}
+    started, processor = time.monotonic(), time.process_time()
     try:
-        _look(path, gallery, config, analysis, pictures)
+        with Video(source, deadline=started + config.budget_seconds(0)) as video:
+            budget = config.budget_seconds(video.duration_seconds)
+            if budget > seconds_left:
+                raise TooLittleTimeError(f"the video may take {budget:.0f} s, and {seconds_left:.0f} s are left")
+            analysis.width, analysis.height = video.width, video.height
+            analysis.duration_seconds = round(video.duration_seconds, 3)
+            _look(video, gallery, config, started + budget, analysis, pictures)
     except UnreadableError as error:
-        analysis.status, analysis.reason = Status.UNREADABLE, str(error)
-    except (cv2.error, MemoryError, RuntimeError) as error:
-        # A damaged file must never end the process; RuntimeError is what dlib raises.
-        analysis.status, analysis.reason = (
-            Status.UNREADABLE,
-            f"the picture cannot be processed: {str(error).strip() or type(error).__name__}",
-        )
-    analysis.gallery_version = gallery.version
-    if analysis.status is Status.UNREADABLE:
+        if isinstance(error, OutOfTimeError) and 2 * (time.process_time() - processor) < time.monotonic() - started:
+            # The processor was busy with something else, or the network was: that is no answer to the video.
+            raise TimeoutError(f"too little of the time was for this video: {error}") from error
+        analysis.reason = str(error)
         return analysis
-    analysis.decisions = decide_all(analysis.people, gallery, config.thresholds)
-    if analysis.people and not analysis.decisions:
-        latest = newest()
+    analysis.decisions = _decided(analysis, gallery, config)
+    if analysis.strangers and (latest := newest()).version != gallery.version:
         analysis.gallery_version = latest.version
-        analysis.decisions = decide_all(analysis.people, latest, config.thresholds)
-    if analysis.decisions:
-        analysis.status = Status.RECOGNIZED
-        analysis.picture = pictures[analysis.decisions[0].sighting.frame]
-    elif analysis.people:
-        analysis.status = Status.UNKNOWN
-        analysis.picture = pictures[analysis.people[0].sightings[0].frame]
-    else:
-        analysis.picture = pictures.get(0)
+        analysis.decisions = _decided(analysis, latest, config)
+    analysis.picture = _shown(analysis, pictures)
     return analysis
 
 
-def _look(path: Path, gallery: Gallery, config: Config, analysis: Analysis, pictures: dict[int, Picture]) -> None:
-    deadline = time.monotonic() + config.time_budget_seconds
-    settled: list[_Known] = []
-    # The next frame is decoded and searched for faces while those of this one are encoded; dlib and NumPy let it.
-    with FrameReader(path, config.max_frames, deadline) as video, ThreadPoolExecutor(engine.SEARCHES_AT_ONCE) as pool:
-        analysis.width, analysis.height = video.width, video.height
-        analysis.duration_seconds = round(video.duration_seconds, 3)
-        looks = min(config.max_frames, max(2, 1 + math.ceil(video.duration_seconds / _SECONDS_PER_LOOK)))
-        ahead: deque[Future[_Glance | None]] = deque()
-        last: Future[_Glance | None] | None = None
-        begun = 0
-        while True:
-            # All that will be looked at whatever the frames before it show is begun early.
-            while not ahead or (begun < looks and len(ahead) < engine.SEARCHES_AT_ONCE):
-                last = pool.submit(_glance, video, video.ask(), last)
-                ahead.append(last)
-                begun += 1
-            glance = ahead.popleft().result()
-            if glance is None:
-                break
-            analysis.frames += 1
-            analysis.add("decode", glance.decode_ms)
-            analysis.add("detect", glance.detect_ms)
-            started = time.monotonic()
-            sightings, encoded = _encode(glance, settled, deadline)
-            if glance.number == 0 or sightings:
-                pictures[glance.number] = glance.picture
-            analysis.faces += len(encoded)
-            # Those that were encoded stand last.
-            seen = group(analysis.people, sightings, config.thresholds)[len(sightings) - len(encoded) :]
-            settled.extend(
-                one for person, one in zip(seen, encoded, strict=True) if _is_settled(person, gallery, config)
-            )
-            analysis.add("encode", (time.monotonic() - started) * 1000)
-            if not analysis.people and analysis.frames >= _FRAMES_WITHOUT_FACES:
-                return
-            everybody = analysis.people and all(_is_settled(person, gallery, config) for person in analysis.people)
-            if time.monotonic() > deadline or (everybody and analysis.frames >= looks):
-                return
-    if not analysis.frames:
-        raise UnreadableError("no frame could be decoded in the time there is")
+def _decided(analysis: Analysis, gallery: Gallery, config: Config) -> list[Decision]:
+    decisions = decide_all(analysis.people, gallery, config.rule)
+    wanted = {Confidence.SURE, config.minimum_confidence}
+    return [decision for decision in decisions if decision.confidence in wanted]
+
+
+def _shown(analysis: Analysis, pictures: dict[int, Picture]) -> Picture | None:
+    """Returns the frame that decided: of the surest student of whom one was kept, of a stranger, or the first."""
+    people = [decision.person for decision in analysis.decisions] + analysis.strangers
+    looks = [decision.sighting.frame for decision in analysis.decisions]
+    looks += [sighting.frame for person in people for sighting in (best_sighting(person), *person.sightings)]
+    return next((pictures[look] for look in [*looks, 0] if look in pictures), next(iter(pictures.values()), None))
+
+
+def _look(
+    video: Video,
+    gallery: Gallery,
+    config: Config,
+    deadline: float,
+    analysis: Analysis,
+    pictures: dict[int, Picture],
+) -> None:
+    planned, frames = _looks(video, config, deadline)
+    failure: engine.PictureError | None = None
+    for glance in _glances(frames, planned):
+        if isinstance(glance, engine.PictureError):
+            failure = glance
+            continue
+        analysis.looks.append(glance.seconds)
+        analysis.add("decode", glance.decode_ms)
+        analysis.add("detect", glance.detect_ms)
+        started = time.monotonic()
+        sightings = _encode(glance, deadline)
+        analysis.faces += len(sightings)
+        group(analysis.people, sightings, config.rule)
+        analysis.add("encode", (time.monotonic() - started) * 1000)
+        _keep(pictures, glance.picture, analysis.people)
+        everybody = analysis.people and all(is_settled(person, gallery, config.rule) for person in analysis.people)
+        if everybody and len(analysis.looks) >= planned:
+            analysis.ended_by = EndedBy.SETTLED
+            break
+        if time.monotonic() >= deadline:
+            break
+    if analysis.ended_by is not EndedBy.SETTLED and len(analysis.looks) < planned and time.monotonic() >= deadline:
+        analysis.ended_by = EndedBy.TIME
+    analysis.looks.sort()
+    if not analysis.looks and failure is not None:
+        raise UnreadableError(f"the picture cannot be processed: {failure}") from failure
 
 
 class _Glance(NamedTuple):
-    """What is kept of a frame, which may be 100 MB: `faces` are aligned; `anybody` says if there was a face so far."""
+    """What is kept of a frame, which may be 100 MB; `faces` are aligned."""
 
-    number: int
+    look: int
     seconds: float
     boxes: list[engine.Box]
     faces: Image
-    anybody: bool
-    thumbnail: Image
     picture: Picture
     decode_ms: float
     detect_ms: float
 
 
-def _glance(video: FrameReader, wanted: Wanted, earlier: Future[_Glance | None] | None) -> _Glance | None:
-    """Finds the faces of a frame that was asked for; nothing when there is none.
+def _looks(video: Video, config: Config, deadline: float) -> tuple[int, Iterator[Frame]]:
+    """Returns how many looks the length of a video asks for, and the frames: these first, then some between them."""
+    if not video.duration_seconds:
+        return 2, video.looks(_MOST_LOOKS, deadline)
+    times = plan_looks(video.duration_seconds, _MOST_LOOKS)
+    planned = len(times)
+    while len(times) < config.least_looks:
+        edges = sorted({0.0, *times, video.duration_seconds})
+        times += [(one + other) / 2 for one, other in itertools.pairwise(edges)]
+    return planned, video.at(times[: max(planned, config.least_looks)], deadline)
 
-    Small ones take four times as long: they are only searched for where they may be. That is everywhere as long as
-    nobody has been seen, then where something moved since the frame before.
-    """
-    asked = time.monotonic()
-    frame = video.get(wanted)
+
+def _glances(frames: Iterator[Frame], planned: int) -> Iterator[_Glance | engine.PictureError]:
+    """Yields the looks as far as they are asked for; those that are planned are begun ahead."""
+    with ThreadPoolExecutor(1, "decode") as decoder, ThreadPoolExecutor(1, "search") as searcher:
+        ahead: deque[Future[_Glance | engine.PictureError | None]] = deque()
+        begun = 0
+        while True:
+            while not ahead or (begun < planned and len(ahead) < _AHEAD):
+                ahead.append(searcher.submit(_glance, decoder.submit(_decode, frames)))
+                begun += 1
+            glance = ahead.popleft().result()
+            if glance is None:
+                return
+            yield glance
+
+
+def _decode(frames: Iterator[Frame]) -> tuple[Frame | None, float]:
+    started = time.monotonic()
+    return next(frames, None), (time.monotonic() - started) * 1000
+
+
+def _glance(decoded: Future[tuple[Frame | None, float]]) -> _Glance | engine.PictureError | None:
+    frame, decode_ms = decoded.result()
     if frame is None:
         return None
-    began = time.monotonic()
-    copy = engine.reduced(frame.image)
-    boxes = engine.find_faces(frame.image, copy=copy)
-    now = thumbnail(copy)
-    searched = time.monotonic()
-    before = earlier.result() if earlier else None
-    waited = time.monotonic() - searched
-    anybody = before is not None and before.anybody
-    if not boxes and not anybody:
-        boxes.extend(engine.find_faces(frame.image, fine=True))
-    elif before:
-        height, width = frame.image.shape[:2]
-        elsewhere = Changes.between(before.thumbnail, now, width, height).besides([*before.boxes, *boxes])
-        if elsewhere is not None:
-            small = engine.find_faces(frame.image, fine=True, within=elsewhere)
-            boxes.extend([box for box in small if not any(box.overlaps(other) for other in boxes)])
-    return _Glance(
-        frame.number,
-        round(frame.seconds, 3),
-        boxes,
-        engine.aligned(frame.image, boxes),
-        anybody or bool(boxes),
-        now,
-        Picture.of(frame),
-        decode_ms=(began - asked) * 1000,
-        detect_ms=(time.monotonic() - began - waited) * 1000,
-    )
+    started = time.monotonic()
+    try:
+        boxes = engine.find_faces(frame.image)
+        faces = engine.aligned(frame.image, boxes)
+        picture = Picture.of(frame, boxes)
+    except engine.PictureError as error:
+        logs.event(logging.WARNING, "look_failed", seconds=frame.seconds, reason=str(error))
+        return error
+    detect_ms = (time.monotonic() - started) * 1000
+    return _Glance(frame.number, round(frame.seconds, 3), boxes, faces, picture, decode_ms, detect_ms)
 
 
-class _Known(NamedTuple):
-    """How somebody looked who is decided, and the encoding of that face."""
-
-    portrait: Portrait
-    encoding: engine.Encoding
-
-
-def _encode(glance: _Glance, settled: Sequence[_Known], deadline: float) -> tuple[list[Sighting], list[_Known]]:
-    """Returns the faces of a frame with their encodings, and what was encoded for them.
-
-    Whoever looks as one did who is `settled` keeps that encoding: another one would say the same again.
-    """
-    portraits = [portrait(face) for face in glance.faces]
-    known = [next((one for one in settled if alike(one.portrait, other)), None) for other in portraits]
-    sightings = [
-        Sighting(glance.number, glance.seconds, box, one.encoding)
-        for box, one in zip(glance.boxes, known, strict=True)
-        if one
-    ]
-    new = [n for n, one in enumerate(known) if one is None]
-    encoded: list[_Known] = []
-    for start in range(0, len(new), _FACES_AT_ONCE):
-        part = new[start : start + _FACES_AT_ONCE]
-        for n, encoding in zip(part, engine.encode_aligned(glance.faces[part]), strict=True):
-            sightings.append(Sighting(glance.number, glance.seconds, glance.boxes[n], encoding))
-            encoded.append(_Known(portraits[n], encoding))
-        if time.monotonic() > deadline:
+def _encode(glance: _Glance, deadline: float) -> list[Sighting]:
+    """Returns the faces of a look with their encodings; the best ones only where the time is up."""
+    sightings: list[Sighting] = []
+    for start in range(0, len(glance.boxes), _FACES_AT_ONCE):
+        part = slice(start, start + _FACES_AT_ONCE)
+        encodings = engine.encode_aligned(glance.faces[part])
+        sightings.extend(
+            Sighting(glance.look, glance.seconds, box, encoding)
+            for box, encoding in zip(glance.boxes[part], encodings, strict=True)
+        )
+        if time.monotonic() >= deadline:
             break
-    return sightings, encoded
+    return sightings
 
 
-def _is_settled(person: Person, gallery: Gallery, config: Config) -> bool:
-    return person.decide(gallery, config.thresholds) is not None or _is_stranger(person, gallery)
-
-
-def _is_stranger(person: Person, gallery: Gallery) -> bool:
-    if person.frames() < _STRANGER_SIGHTINGS:
-        return False
-    matches = [gallery.nearest(sighting.encoding) for sighting in person.sightings]
-    return all(match is None or match.distance > _STRANGER_DISTANCE for match in matches)
+def _keep(pictures: dict[int, Picture], picture: Picture, people: Sequence[Person]) -> None:
+    """Keeps the pictures that may be shown: those in which somebody is seen best, and the first one."""
+    pictures[picture.look] = picture
+    if len(pictures) > _KEPT_PICTURES:
+        best = {best_sighting(person).frame for person in people}
+        unneeded = [look for look in pictures if look and look not in best]
+        del pictures[unneeded[0] if unneeded else max(pictures)]

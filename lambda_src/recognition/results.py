@@ -1,22 +1,28 @@
-"""What is written about a video: CSV, JSON and a picture in the output bucket, and the message to the output queue."""
+"""What is told about a video: the account of what was seen, and the picture of the frame that decided."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 import cv2
 import numpy as np
 
-from recognition.config import Config
-from recognition.engine import MODEL_NAME, Box
+from classroom_contract.keys import ResultKeys
+from classroom_contract.results import Appearance, Box, Looks, Result, SeenStudent, Video
+from recognition import engine
+from recognition.engine import MODEL_NAME, Image
 from recognition.events import VideoReference
-from recognition.pipeline import Analysis
+from recognition.matching import Person, Sighting
+from recognition.pipeline import Analysis, best_sighting
 
 _GREEN, _GREY = (70, 170, 60), (130, 130, 130)
+_BLUR_CELLS: Final = (
+    6  # squares across a blurred face: too few to recognise anybody by, enough to see that there is one
+)
+_BLUR_MARGIN: Final = 1 / 4  # of the face's width, on each side: hair and chin are part of it
 
 
 @dataclass(frozen=True)
@@ -28,22 +34,15 @@ class Student:
     major: str = ""
     year: str = ""
 
-
-@dataclass(frozen=True)
-class ResultKeys:
-    """Where the results of a video are in the output bucket."""
-
-    csv: str
-    json: str
-    frame: str
-
     @classmethod
-    def of(cls, key: str, gallery_key: str) -> ResultKeys:
-        """Derives them from the key of the video: a/b.mp4 gives a/b.csv. No upload can reach the gallery's place."""
-        stem = key[:-4] if key.lower().endswith(".mp4") else key
-        if "/" in gallery_key and stem.startswith(gallery_key.rsplit("/", 1)[0] + "/"):
-            stem = "_" + stem
-        return cls(csv=f"{stem}.csv", json=f"{stem}.json", frame=f"{stem}.jpg")
+    def of(cls, name: str, item: Mapping[str, Any]) -> Student:
+        """Reads DynamoDB's item; a field that is neither text nor number is left empty."""
+
+        def text(field: str) -> str:
+            value = item.get(field, {})
+            return str(value.get("S", value.get("N", "")))
+
+        return cls(name, id=text("id"), major=text("major"), year=text("year"))
 
 
 @dataclass(frozen=True)
@@ -54,109 +53,105 @@ class Context:
     size_bytes: int
     request_id: str
     function_version: str
-    processed_at: str
+    processed_at: datetime
 
 
-def render_csv(students: Sequence[Student]) -> bytes:
-    """Returns the table (RFC 4180, UTF-8): a header and one row per student."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(["name", "major", "year"])
-    writer.writerows([student.name, student.major, student.year] for student in students)
-    return text.getvalue().encode()
-
-
-def describe(analysis: Analysis, students: Sequence[Student], context: Context) -> dict[str, Any]:
-    """Returns the full account of a video."""
-    return {
-        "schema": 1,
-        "video": _video(context) | {"size_bytes": context.size_bytes},
-        "status": analysis.status.value,
-        "reason": analysis.reason,
-        "students": [
-            {
-                "name": student.name,
-                "id": student.id,
-                "major": student.major,
-                "year": student.year,
-                "distance": round(decision.match.distance, 4),
-                "margin": round(decision.match.margin, 4),
-                "frame_seconds": decision.sighting.seconds,
-                "box": _box(decision.sighting.box),
-            }
+def describe(analysis: Analysis, students: Sequence[Student], context: Context, keys: ResultKeys) -> Result:
+    """Returns the account of a video; `students` are the records of the analysis' decisions, in their order."""
+    video = context.video
+    return Result(
+        video=Video(video.bucket, video.key, video.etag or "", video.version_id),
+        status=analysis.status,
+        processed_at=context.processed_at,
+        request_id=context.request_id,
+        reason=analysis.reason,
+        students=tuple(
+            SeenStudent(
+                name=student.name,
+                id=student.id,
+                major=student.major,
+                year=student.year,
+                confidence=decision.confidence,
+                distance=decision.match.distance,
+                margin=decision.match.margin,
+                appearance=_appearance(decision.person, decision.sighting, analysis),
+            )
             for student, decision in zip(students, analysis.decisions, strict=True)
-        ],
-        "people_seen": len(analysis.people),
-        "frames_looked_at": analysis.frames,
-        "frame_seconds": analysis.picture.seconds if analysis.picture else None,
-        "width": analysis.width,
-        "height": analysis.height,
-        "duration_seconds": analysis.duration_seconds,
-        "timings_ms": analysis.timings_ms,
-        "model": MODEL_NAME,
-        "gallery_version": analysis.gallery_version,
-        "function_version": context.function_version,
-        "request_id": context.request_id,
-        "processed_at": context.processed_at,
-    }
+        ),
+        unknown_people=tuple(_appearance(person, best_sighting(person), analysis) for person in analysis.strangers),
+        looks=_looks(analysis) if analysis.looks else None,
+        frame=keys.frame if analysis.picture else None,
+        frame_seconds=analysis.picture.seconds if analysis.picture else None,
+        size_bytes=context.size_bytes,
+        width=analysis.width,
+        height=analysis.height,
+        duration_seconds=analysis.duration_seconds,
+        timings_ms=analysis.timings_ms,
+        model=MODEL_NAME,
+        gallery_version=analysis.gallery_version,
+        function_version=context.function_version,
+    )
 
 
-def notification(
-    analysis: Analysis, students: Sequence[Student], context: Context, config: Config, keys: ResultKeys
-) -> dict[str, Any]:
-    """Returns the message that tells the poller where the results are."""
-    return {
-        "schema": 1,
-        "video": _video(context),
-        "status": analysis.status.value,
-        "students": [
-            {
-                "name": student.name,
-                "major": student.major,
-                "year": student.year,
-                "distance": round(decision.match.distance, 4),
-            }
-            for student, decision in zip(students, analysis.decisions, strict=True)
-        ],
-        "result": {
-            "bucket": config.output_bucket,
-            "csv": keys.csv,
-            "json": keys.json,
-            "frame": keys.frame if analysis.picture else None,
-        },
-        "request_id": context.request_id,
-        "processed_at": context.processed_at,
-    }
+def _looks(analysis: Analysis) -> Looks:
+    return Looks(
+        count=len(analysis.looks),
+        of_seconds=analysis.duration_seconds,
+        ended_by=analysis.ended_by,
+        smallest_face_px=engine.smallest_face(analysis.width, analysis.height),
+    )
 
 
-def draw(analysis: Analysis) -> bytes | None:
-    """Returns the frame that decided as JPEG, everybody in it boxed and named; nothing when there is no frame."""
+def _appearance(person: Person, sighting: Sighting, analysis: Analysis) -> Appearance:
+    box = sighting.box
+    return Appearance(
+        seen=tuple(person.seen(analysis.looks)),
+        box=Box(box.left, box.top, box.right, box.bottom),
+        frame_seconds=sighting.seconds,
+    )
+
+
+def draw(analysis: Analysis, *, blur_strangers: bool = True) -> bytes | None:
+    """Returns the frame that decided as JPEG, nothing when there is no frame.
+
+    Students are boxed and named. Everybody else is boxed in grey, and not to be recognised unless `blur_strangers` is
+    switched off.
+    """
     if analysis.picture is None:
         return None
     shown = analysis.picture
     picture = shown.image.copy()
-    names = {id(decision.sighting): decision.match.name for decision in analysis.decisions}
-    for person in analysis.people:
-        label = next((names[id(sighting)] for sighting in person.sightings if id(sighting) in names), None)
-        for sighting in person.sightings:
-            if sighting.frame == shown.number:
-                _label(picture, sighting.box, shown.scale, label)
+    names = {
+        decision.person.boxes[shown.look]: decision.match.name
+        for decision in analysis.decisions
+        if shown.look in decision.person.boxes
+    }
+    places = {box: _scaled(box, shown.scale) for box in shown.boxes}
+    if blur_strangers:
+        for box, place in places.items():
+            if box not in names:
+                _blur(picture, place)
+    for box, place in places.items():
+        _label(picture, place, names.get(box))
     encoded, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
     return np.asarray(data).tobytes() if encoded else None
 
 
-def _label(picture: Any, box: Box, scale: float, name: str | None) -> None:
+def _scaled(box: engine.Box, scale: float) -> engine.Box:
+    return engine.Box(*(round(edge * scale) for edge in (box.left, box.top, box.right, box.bottom)))
+
+
+def _blur(picture: Image, place: engine.Box) -> None:
+    margin = round((place.right - place.left) * _BLUR_MARGIN)
+    top, left = max(0, place.top - 2 * margin), max(0, place.left - margin)
+    part = picture[top : place.bottom + margin, left : place.right + margin]
+    if part.size:
+        cells = cv2.resize(part, (_BLUR_CELLS, _BLUR_CELLS), interpolation=cv2.INTER_AREA)
+        part[:] = cv2.resize(cells, (part.shape[1], part.shape[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def _label(picture: Image, place: engine.Box, name: str | None) -> None:
     colour = _GREEN if name else _GREY
-    left, top, right, bottom = (round(edge * scale) for edge in (box.left, box.top, box.right, box.bottom))
-    cv2.rectangle(picture, (left, top), (right, bottom), colour, 2)
-    place = (left, max(18, top - 8))
-    cv2.putText(picture, name or "unknown", place, cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, 2, cv2.LINE_AA)
-
-
-def _video(context: Context) -> dict[str, Any]:
-    video = context.video
-    return {"bucket": video.bucket, "key": video.key, "version_id": video.version_id, "etag": video.etag}
-
-
-def _box(box: Box) -> dict[str, int]:
-    return {"left": box.left, "top": box.top, "right": box.right, "bottom": box.bottom}
+    cv2.rectangle(picture, (place.left, place.top), (place.right, place.bottom), colour, 2)
+    where = (place.left, max(18, place.top - 8))
+    cv2.putText(picture, name or "unknown", where, cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, 2, cv2.LINE_AA)

@@ -1,40 +1,47 @@
-"""One video from the event to its answer: read it, look at it, look the students up, write, tell the poller."""
+"""One video from the event to its answer: read it, look at it, look the students up, write, tell the poller.
+
+What is wrong with the video is the answer to it. Everything else (a service that does not answer, a model that does not
+load, a mistake of this program) fails the message, with its reason in the log: the queue delivers it again, and after
+its last delivery it is in the dead-letter queue, not lost behind a wrong answer.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError
+from aws_lambda_powertools.metrics import MetricUnit
+from botocore.exceptions import ClientError
 
-from recognition import events, logs, results
+from classroom_contract.keys import ResultKeys, result_keys
+from classroom_contract.notification import Notification
+from classroom_contract.tables import Row, render_csv
+from recognition import engine, events, logs, results
 from recognition.config import Config
 from recognition.events import VideoReference
 from recognition.gallery import GalleryStore
-from recognition.pipeline import Analysis, Status, analyse
-from recognition.results import Context, ResultKeys, Student
+from recognition.objects import ObjectChangedError, ObjectGoneError, RangedObject
+from recognition.pipeline import Analysis, TooLittleTimeError, analyse
+from recognition.results import Context, Student
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
     from mypy_boto3_sqs import SQSClient
 
-_GONE = {"NoSuchKey", "NoSuchVersion", "404"}
-_CHUNK_BYTES = 1024 * 1024
-_RESERVE_MS = 15_000  # a video is not begun with less time than this left: its message is delivered again
+_NOT_THERE = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
+_DONE_ETAG, _DONE_STATUS = "done-etag", "done-status"  # metadata of a CSV: all of this upload's answer is written
+_RECORDS_AT_ONCE = 100  # DynamoDB's limit for BatchGetItem
+_UPLOADS_FOLLOWED = 3  # uploads under one key, while one of them is looked at, that are answered in the same go
 
 
 class InvocationError(Exception):
-    """An invocation without a queue behind it failed in a way that a retry mends; AWS repeats it then."""
+    """An invocation without a queue behind it failed; AWS repeats it, or its caller does."""
 
 
 class LambdaContext(Protocol):
@@ -56,15 +63,6 @@ class Clients:
     dynamodb: DynamoDBClient
 
 
-@dataclass(frozen=True)
-class _Download:
-    path: Path
-    size_bytes: int
-    etag: str
-    version_id: str | None
-    too_large: bool
-
-
 class Service:
     """The function, apart from how it is started."""
 
@@ -79,173 +77,232 @@ class Service:
         """Answers every video of the event.
 
         Returns `batchItemFailures` with the messages to deliver again, and `answers` with key and status of the rest.
-        Raises InvocationError when the event came without a queue and has to be repeated.
+
+        Raises:
+            ConfigError: the function's time-out is too short for what a video may take.
+            InvocationError: the event came without a queue, and has to be repeated or was not understood.
         """
-        logs.request_id.set(context.aws_request_id)
+        logs.configure(self._config.log_level, context.aws_request_id)
+        self._config.check_timeout(context.get_remaining_time_in_millis() / 1000)
         batch = events.messages(event)
+        answers: list[dict[str, str]] = []
         if batch is not None:
-            answers: list[dict[str, str]] = []
             failed = [message.message_id for message in batch if not self._message(message, context, answers)]
             return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in failed], "answers": answers}
         try:
             videos = events.videos(event)
-        except events.NotAnS3EventError as error:
-            logs.event(logging.ERROR, "event_dropped", reason=str(error))
-            return {"batchItemFailures": [], "answers": []}
-        answers = []
-        if not self._videos(videos, context, answers):
-            raise InvocationError("a service did not answer; the log names it. The event has to be delivered again.")
+        except events.NotUnderstoodError as error:
+            raise InvocationError(f"the event announces no video: {error}") from error
+        if not self._videos(videos, context, answers, deliveries=1):
+            raise InvocationError("a video was not answered; the log says why. The event has to be delivered again.")
         return {"batchItemFailures": [], "answers": answers}
 
     def _message(self, message: events.Message, context: LambdaContext, answers: list[dict[str, str]]) -> bool:
         try:
             videos = events.videos_in_body(message.body)
-        except events.NotAnS3EventError as error:
-            # Delivering it again would not make it one: it is answered by this line and goes.
+        except events.NotUnderstoodError as error:
             logs.event(
                 logging.ERROR,
-                "message_dropped",
+                "message_failed",
                 message_id=message.message_id,
+                deliveries=message.deliveries,
                 reason=str(error),
-                body=message.body[:200],
+                size_characters=len(message.body),
             )
-            return True
-        return self._videos(videos, context, answers)
+            return False
+        return self._videos(videos, context, answers, message.deliveries)
 
-    def _videos(self, videos: list[VideoReference], context: LambdaContext, answers: list[dict[str, str]]) -> bool:
+    def _videos(
+        self, videos: list[VideoReference], context: LambdaContext, answers: list[dict[str, str]], deliveries: int
+    ) -> bool:
         done = True
         for video in videos:
-            token = logs.correlation_id.set(video.correlation_id)
-            try:
-                if context.get_remaining_time_in_millis() < _RESERVE_MS:
-                    logs.event(logging.WARNING, "video_postponed", reason="too little time is left in this invocation")
+            with logs.about(video.correlation_id):
+                try:
+                    # A message of several videos goes on where its last delivery stopped.
+                    several = len(videos) > 1
+                    status = self._answered(video) if several and deliveries > 1 else None
+                    if status is None:
+                        status = self._video(video, context, mark=several)
+                    if status is not None:
+                        answers.append({"key": video.key, "status": status})
+                except TooLittleTimeError as error:
+                    logs.event(logging.WARNING, "video_postponed", reason=str(error))
                     done = False
-                    continue
-                status = self._video(video, context)
-                if status is not None:
-                    answers.append({"key": video.key, "status": status})
-            except (ClientError, BotoCoreError, OSError) as error:
-                logs.event(logging.ERROR, "video_failed", reason=str(error), kind=type(error).__name__)
-                done = False
-            except Exception as error:
-                # A mistake of this program: the queue's dead-letter queue keeps the message for whoever mends it.
-                logs.event(logging.ERROR, "video_failed", reason=str(error), kind=type(error).__name__, exc_info=True)
-                done = False
-            finally:
-                logs.correlation_id.reset(token)
+                except Exception as error:
+                    logs.event(
+                        logging.ERROR, "video_failed", reason=str(error), kind=type(error).__name__, exc_info=True
+                    )
+                    done = False
         return done
 
-    def _video(self, video: VideoReference, context: LambdaContext) -> str | None:
+    def _video(self, video: VideoReference, context: LambdaContext, *, mark: bool) -> str | None:
+        """Answers a video, and whatever is uploaded under its key meanwhile: the newest answer stays."""
+        engine.load()  # a model that does not load is no fault of the video
+        for _ in range(_UPLOADS_FOLLOWED):
+            if video.version_id is not None:
+                current = self._current(video)
+                if current is not None and current.get("VersionId") != video.version_id:
+                    logs.event(logging.INFO, "video_superseded", reason="a newer upload of this key has its own event")
+                    return None
+                if current is None:
+                    logs.event(logging.WARNING, "video_gone", reason="the object was deleted before it was read")
+                    return None
+            try:
+                status, answered = self._answer(video, context, mark=mark)
+            except ObjectGoneError:
+                logs.event(logging.WARNING, "video_gone", reason="the object was deleted before it was read")
+                return None
+            except ObjectChangedError as error:
+                logs.event(logging.INFO, "video_changed", reason=str(error))
+            else:
+                current = self._current(video)
+                if current is None or _is(current, answered):
+                    return status
+            # The other upload may have been answered before this one was: the last word has to be about that one.
+            video = replace(video, etag=None, version_id=None, size_bytes=None)
+        raise TooLittleTimeError("other videos are uploaded under this key faster than they are answered")
+
+    def _current(self, video: VideoReference) -> HeadObjectOutputTypeDef | None:
+        try:
+            return self._clients.s3.head_object(Bucket=video.bucket, Key=video.key)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in _NOT_THERE:
+                return None
+            raise
+
+    def _answer(self, video: VideoReference, context: LambdaContext, *, mark: bool) -> tuple[str, VideoReference]:
+        """Looks at a video and writes its answer; returns the status, and the upload that was looked at."""
         started = time.monotonic()
         gallery = self._gallery.current()
         got_gallery = time.monotonic()
-        with self._downloaded(video) as download:
-            if download is None:
-                logs.event(logging.WARNING, "video_gone", reason="the object was deleted before it was read")
-                return None
-            logs.correlation_id.set(replace(video, etag=video.etag or download.etag).correlation_id)
-            downloaded = time.monotonic()
-            if download.too_large:
-                limit = self._config.max_video_bytes
-                reason = f"the file has {download.size_bytes} bytes; the limit is {limit}"
-                analysis = Analysis(Status.UNREADABLE, reason=reason, gallery_version=gallery.version)
-            else:
-                analysis = analyse(download.path, gallery, lambda: self._gallery.current(fresh=True), self._config)
-        analysed = time.monotonic()
-        students = [self._record(decision.match.name) for decision in analysis.decisions]
-        analysis.add("records", (time.monotonic() - analysed) * 1000)
-        analysis.add("gallery", (got_gallery - started) * 1000)
-        analysis.add("download", (downloaded - got_gallery) * 1000)
-        analysis.add("total", (time.monotonic() - started) * 1000)
-        about = Context(
-            video=replace(video, etag=download.etag, version_id=download.version_id),
-            size_bytes=download.size_bytes,
-            request_id=context.aws_request_id,
-            function_version=context.function_version,
-            processed_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        source = RangedObject(
+            self._clients.s3, video.bucket, video.key, video.version_id, expected_bytes=video.size_bytes
         )
-        self._publish(analysis, students, about)
-        analysis.add("written", (time.monotonic() - started) * 1000)
-        logs.metrics(analysis.status.value, _measured(analysis, download.size_bytes))
-        logs.event(
-            logging.INFO,
-            "video_answered",
-            status=analysis.status.value,
-            reason=analysis.reason,
-            students=[student.name for student in students],
-            distances=[round(decision.match.distance, 3) for decision in analysis.decisions],
-            people=len(analysis.people),
-            frames=analysis.frames,
-            size_bytes=download.size_bytes,
-            gallery_version=analysis.gallery_version,
-            timings_ms=analysis.timings_ms,
-        )
-        return analysis.status.value
+        answered = replace(video, etag=source.etag, version_id=source.version_id)
+        with logs.about(answered.correlation_id):
+            seconds_left = context.get_remaining_time_in_millis() / 1000 - self._config.reserve_seconds
+            analysis = analyse(source, gallery, lambda: self._gallery.current(fresh=True), self._config, seconds_left)
+            analysed = time.monotonic()
+            students = self._records([decision.match.name for decision in analysis.decisions])
+            analysis.add("gallery", (got_gallery - started) * 1000)
+            analysis.add("look", (analysed - got_gallery) * 1000)
+            analysis.add("records", (time.monotonic() - analysed) * 1000)
+            analysis.add("total", (time.monotonic() - started) * 1000)
+            about = Context(
+                video=answered,
+                size_bytes=source.size_bytes,
+                request_id=context.aws_request_id,
+                function_version=context.function_version,
+                processed_at=datetime.now(UTC),
+            )
+            self._publish(analysis, students, about, mark=mark)
+            analysis.add("written", (time.monotonic() - started) * 1000)
+            logs.metrics(analysis.status.value, _measured(analysis, source))
+            logs.event(
+                logging.INFO,
+                "video_answered",
+                status=analysis.status.value,
+                reason=analysis.reason,
+                students=len(students),
+                people=len(analysis.people),
+                looks=len(analysis.looks),
+                ended_by=analysis.ended_by,
+                size_bytes=source.size_bytes,
+                bytes_read=source.bytes_read,
+                requests=source.requests,
+                gallery_version=analysis.gallery_version,
+                timings_ms=analysis.timings_ms,
+            )
+        return analysis.status.value, answered
 
-    @contextmanager
-    def _downloaded(self, video: VideoReference) -> Iterator[_Download | None]:
-        """Streams the object into a file that lives as long as the context; nothing when there is no such object."""
-        version = {"VersionId": video.version_id} if video.version_id else {}
-        try:
-            answer = self._clients.s3.get_object(Bucket=video.bucket, Key=video.key, **version)  # type: ignore[arg-type]
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") not in _GONE:
-                raise
-            yield None
-            return
-        size = answer["ContentLength"]
-        etag, version_id = answer["ETag"].strip('"'), answer.get("VersionId", video.version_id)
-        descriptor, name = tempfile.mkstemp(suffix=".mp4", dir=self._config.work_dir)
-        path = Path(name)
-        try:
-            too_large = size > self._config.max_video_bytes
-            with os.fdopen(descriptor, "wb") as file, closing(answer["Body"]) as body:
-                if not too_large:
-                    for chunk in body.iter_chunks(_CHUNK_BYTES):
-                        file.write(chunk)
-            yield _Download(path, size, etag, version_id, too_large)
-        finally:
-            path.unlink(missing_ok=True)
+    def _records(self, names: Sequence[str]) -> list[Student]:
+        """Returns the academic records in the order of the names; without one, the name alone is known."""
+        found: dict[str, dict[str, Any]] = {}
+        table = self._config.table_name
+        for start in range(0, len(names), _RECORDS_AT_ONCE):
+            keys: list[Any] = [{"name": {"S": name}} for name in names[start : start + _RECORDS_AT_ONCE]]
+            # Somebody enrolled a moment ago is asked for too.
+            request: Any = {table: {"Keys": keys, "ConsistentRead": True}}
+            while request:
+                answer = self._clients.dynamodb.batch_get_item(RequestItems=request)
+                for item in answer["Responses"].get(table, []):
+                    found[item["name"]["S"]] = item
+                request = answer.get("UnprocessedKeys")
+        if missing := len(set(names) - found.keys()):
+            logs.event(logging.WARNING, "records_missing", students=missing, table=table)
+        return [Student.of(name, found.get(name, {})) for name in names]
 
-    def _record(self, name: str) -> Student:
-        item = self._clients.dynamodb.get_item(TableName=self._config.table_name, Key={"name": {"S": name}}).get("Item")
-        if not item:
-            logs.event(logging.WARNING, "record_missing", student=name, table=self._config.table_name)
-            return Student(name)
-        values = {field: str(next(iter(value.values()))) for field, value in item.items()}
-        return Student(name, id=values.get("id", ""), major=values.get("major", ""), year=values.get("year", ""))
-
-    def _publish(self, analysis: Analysis, students: list[Student], about: Context) -> None:
+    def _publish(self, analysis: Analysis, students: list[Student], about: Context, *, mark: bool) -> None:
         """Writes the results, the CSV last because people wait for it, and only then tells the poller.
 
         A crash in between leaves results without a message; the video's own message is then delivered again and the
-        same keys are written once more. There is never a message without its results.
+        same keys are written once more. There is never a message without its results. With `mark` the CSV says at the
+        end that all of it is done, so that a later delivery need not do it again.
         """
-        config = self._config
-        keys = ResultKeys.of(about.video.key, config.gallery_key)
-        picture = results.draw(analysis)
-        account = json.dumps(results.describe(analysis, students, about), ensure_ascii=False, indent=2).encode()
+        keys = self._keys(about.video)
+        picture = results.draw(analysis, blur_strangers=self._config.blur_unknown_faces)
         if picture is not None:
             self._put(keys.frame, picture, "image/jpeg")
-        self._put(keys.json, account, "application/json")
-        self._put(keys.csv, results.render_csv(students), "text/csv; charset=utf-8")
-        message = results.notification(analysis, students, about, config, keys)
-        self._clients.sqs.send_message(
-            QueueUrl=config.output_queue_url, MessageBody=json.dumps(message, ensure_ascii=False)
+        else:
+            # That of an earlier upload would stand beside this answer, with names on it.
+            self._clients.s3.delete_object(Bucket=self._config.output_bucket, Key=keys.frame)
+        result = results.describe(analysis, students, about, keys)
+        self._put(keys.json, result.render().encode(), "application/json")
+        table = render_csv(Row(student.name, student.major, student.year) for student in students)
+        self._put(keys.csv, table.encode(), "text/csv; charset=utf-8")
+        message = Notification.about(result, self._config.output_bucket, keys)
+        self._clients.sqs.send_message(QueueUrl=self._config.output_queue_url, MessageBody=message.render())
+        if mark:
+            done = {_DONE_ETAG: result.video.etag, _DONE_STATUS: result.status.value}
+            self._put(keys.csv, table.encode(), "text/csv; charset=utf-8", done)
+
+    def _answered(self, video: VideoReference) -> str | None:
+        """Returns the status of a video that an earlier delivery has answered; nothing when none has."""
+        key = self._keys(video).csv
+        try:
+            # Not HEAD, whose refusals do not say why.
+            answer = self._clients.s3.get_object(Bucket=self._config.output_bucket, Key=key, Range="bytes=0-0")
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in _NOT_THERE:
+                return None
+            raise
+        done, current = answer["Metadata"], self._current(video)
+        if current is None or done.get(_DONE_ETAG) != current["ETag"].strip('"'):
+            return None
+        logs.event(logging.INFO, "video_answered_before")
+        return done.get(_DONE_STATUS)
+
+    def _keys(self, video: VideoReference) -> ResultKeys:
+        """Returns where the answer is written: never where known encodings lie in the same bucket."""
+        folder = self._config.gallery_key.rpartition("/")[0] + "/"
+        reserved = self._config.gallery_bucket == self._config.output_bucket and video.key.startswith(folder)
+        return result_keys(f"_{video.key}" if reserved else video.key)
+
+    def _put(self, key: str, body: bytes, content_type: str, metadata: dict[str, str] | None = None) -> None:
+        self._clients.s3.put_object(
+            Bucket=self._config.output_bucket, Key=key, Body=body, ContentType=content_type, Metadata=metadata or {}
         )
 
-    def _put(self, key: str, body: bytes, content_type: str) -> None:
-        self._clients.s3.put_object(Bucket=self._config.output_bucket, Key=key, Body=body, ContentType=content_type)
+
+def _is(current: HeadObjectOutputTypeDef, answered: VideoReference) -> bool:
+    """Tells whether the object that is now under the key is the upload that was answered."""
+    if answered.version_id not in (None, "null"):
+        return current.get("VersionId") == answered.version_id
+    return current["ETag"].strip('"') == answered.etag
 
 
-def _measured(analysis: Analysis, size_bytes: int) -> dict[str, tuple[str, float]]:
+def _measured(analysis: Analysis, source: RangedObject) -> dict[str, tuple[MetricUnit, float]]:
     """Returns what CloudWatch is told about a video: name, unit and value."""
-    stages = {f"{stage.capitalize()}Time": ("Milliseconds", took) for stage, took in analysis.timings_ms.items()}
+    stages = {
+        f"{stage.capitalize()}Time": (MetricUnit.Milliseconds, took) for stage, took in analysis.timings_ms.items()
+    }
     return stages | {
-        "Videos": ("Count", 1),
-        "FramesDecoded": ("Count", analysis.frames),
-        "FacesEncoded": ("Count", analysis.faces),
-        "StudentsRecognized": ("Count", len(analysis.decisions)),
-        "PeopleSeen": ("Count", len(analysis.people)),
-        "VideoSize": ("Bytes", size_bytes),
+        "Videos": (MetricUnit.Count, 1),
+        "Looks": (MetricUnit.Count, len(analysis.looks)),
+        "FacesEncoded": (MetricUnit.Count, analysis.faces),
+        "StudentsRecognized": (MetricUnit.Count, len(analysis.decisions)),
+        "PeopleSeen": (MetricUnit.Count, len(analysis.people)),
+        "VideoSize": (MetricUnit.Bytes, source.size_bytes),
+        "BytesRead": (MetricUnit.Bytes, source.bytes_read),
     }

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 LAMBDA_SRC = Path(__file__).resolve().parents[1]
 MEDIA = LAMBDA_SRC.parent / "tests" / "media"
 EVENTS = LAMBDA_SRC.parent / "tests" / "events"
-sys.path.insert(0, str(LAMBDA_SRC))
+sys.path[:0] = [str(LAMBDA_SRC), str(LAMBDA_SRC.parent), str(MEDIA)]
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 
 from recognition.config import Config  # noqa: E402 - after the path
 from recognition.matching import Gallery  # noqa: E402
 from recognition.service import Clients, Service  # noqa: E402
 
+Logged = Callable[[], list[dict[str, Any]]]  # the lines of the log
 INPUT, OUTPUT, TABLE = "input-bucket-video", "output-bucket-vid", "student_table"
 
 
@@ -28,11 +30,11 @@ class FakeContext:
 
     aws_request_id: str = "11111111-2222-4333-8444-555555555555"
     function_version: str = "7"
-    remaining_ms: int = 60_000
+    seconds: list[float] = field(default_factory=lambda: [60.0])  # left at each look at the clock; the last one stays
 
     def get_remaining_time_in_millis(self) -> int:
         """Returns the time left."""
-        return self.remaining_ms
+        return round(1000 * (self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0]))
 
 
 @dataclass

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import pytest
 from function_cloud import MEDIA
-from recognition import engine, enroll, pickles
+from recognition import engine, enroll, matching, pickles
 from recognition.matching import Gallery
+from recognition.results import Student
 
 ROSTER = "name,id,major,year\nBarack Obama,1,Law,Senior\nJoe Biden,2,History,Junior\n"
 
@@ -52,14 +53,14 @@ def test_names_of_files_and_folders(photos: Path) -> None:
     (photos / "Barack Obama.jpg").rename(photos / "Barack Obama" / "summer.JPG")
     shutil.copy(MEDIA / "sources" / "obama3.jpg", photos / "Barack Obama" / "office.jpg")
     (photos / "notes.txt").write_text("not a photo")
-    gallery, _ = enroll.enroll(photos, photos.parent / "roster.csv")
+    gallery = enroll.enroll(photos, photos.parent / "roster.csv").gallery
     assert {name: len(rows) for name, rows in gallery.students} == {"Barack Obama": 2, "Joe Biden": 1}
 
 
 def test_the_longest_name_wins(photos: Path) -> None:
     (photos.parent / "roster.csv").write_text(ROSTER + "Joe Biden Junior,3,Art,Freshman\n")
     shutil.copy(MEDIA / "sources" / "astronaut.jpg", photos / "Joe Biden Junior 1.jpg")
-    gallery, _ = enroll.enroll(photos, photos.parent / "roster.csv")
+    gallery = enroll.enroll(photos, photos.parent / "roster.csv").gallery
     assert gallery.names == ["Barack Obama", "Joe Biden", "Joe Biden Junior"]
 
 
@@ -68,16 +69,16 @@ def test_everything_wrong_is_reported_at_once_by_name(photos: Path, capsys: pyte
     two = np.hstack(
         [cv2.resize(np.asarray(cv2.imread(str(path))), (640, 640)) for path in sorted(photos.glob("*.jpg"))]
     )
-    cv2.imwrite(str(photos / "Barack Obama with Joe.jpg"), two)
+    cv2.imwrite(str(photos / "Barack Obama 2.jpg"), two)
     cv2.imwrite(str(photos / "Joe Biden 2.png"), np.full((300, 300, 3), 128, np.uint8))
     (photos / "Joe Biden 3.jpg").write_bytes(b"not a picture")
     shutil.copy(photos / "Joe Biden.jpg", photos / "Somebody.jpg")
     assert enroll.main(command(photos)) == 1
     output = capsys.readouterr()
     assert output.out == ""
-    assert sorted(line.split(": ")[1] for line in output.err.splitlines()) == [
+    assert sorted(line.split(": ")[1] for line in output.err.splitlines() if line.startswith("enroll: ")) == [
         "Ada Lovelace",
-        "Barack Obama with Joe.jpg",
+        "Barack Obama 2.jpg",
         "Joe Biden 2.png",
         "Joe Biden 3.jpg",
         "Somebody.jpg",
@@ -110,12 +111,12 @@ def test_a_blurred_face_is_refused(photos: Path) -> None:
 
 
 def test_a_face_that_is_turned_away_is_refused(photos: Path) -> None:
-    photo = np.asarray(cv2.imread(str(photos / "Barack Obama.jpg")), np.uint8)
+    photo = np.asarray(cv2.imread(str(photos / "Joe Biden.jpg")), np.uint8)
     # One half of the face narrower than the other: the nose is no longer between the eyes.
     (box,) = engine.find_faces(photo)
     middle = (box.left + box.right) // 2
     half = photo[:, middle:]
-    turned = np.hstack([photo[:, :middle], cv2.resize(half, (round(half.shape[1] * 0.3), half.shape[0]))])
+    turned = np.hstack([photo[:, :middle], cv2.resize(half, (round(half.shape[1] * 0.4), half.shape[0]))])
     assert "the face is turned away: take one in which it looks at the camera" in altered(photos, turned)
 
 
@@ -131,7 +132,7 @@ def test_one_face_under_two_names_is_refused(photos: Path) -> None:
 
 
 def test_a_face_enrolled_before_under_another_name_is_refused(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    gallery, _ = enroll.enroll(photos, photos.parent / "roster.csv")
+    gallery = enroll.enroll(photos, photos.parent / "roster.csv").gallery
     known = photos.parent / "known.json"
     known.write_text(json.dumps(Gallery([("Barry", gallery.students[0][1])]).to_json()))
     assert enroll.main(command(photos, "--known", str(known))) == 1
@@ -140,6 +141,64 @@ def test_a_face_enrolled_before_under_another_name_is_refused(photos: Path, caps
     assert enroll.main(command(photos, "--known", str(known))) == 0
     known.write_text("{")
     assert enroll.main(command(photos, "--known", str(known))) == 1
+
+
+def at(distance: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Returns an encoding so far from zero."""
+    encoding = np.zeros(128)
+    encoding[0] = distance
+    return encoding
+
+
+@pytest.fixture
+def even(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The distance that is usual is 0.7, whatever the faces."""
+    monkeypatch.setattr(matching.Neighbourhood, "usual", lambda self, _: np.full(len(self.near), 0.7))
+
+
+@pytest.mark.usefixtures("even")
+@pytest.mark.parametrize(
+    ("relative", "said"), [(-0.151, "problem"), (-0.149, "warning"), (-0.051, "warning"), (-0.049, None)]
+)
+def test_only_what_is_beyond_doubt_one_face_is_refused(relative: float, said: str | None) -> None:
+    other = at(0.7 + relative)
+    within = enroll.compare({"Ada": [("ada.jpg", at(0.0))], "Grace": [("grace.jpg", other)]}, None)
+    before = enroll.compare({"Ada": [("ada.jpg", at(0.0))]}, Gallery([("Grace", other[None])]))
+    for found in (within, before):
+        assert (len(found.problems), len(found.warnings)) == {"problem": (1, 0), "warning": (0, 1), None: (0, 0)}[said]
+    same = "grace.jpg: shows the same face as ada.jpg, which is Ada's"
+    assert all(same in text for text in within.problems + within.warnings)
+    assert all("the face of Grace, who is enrolled already" in text for text in before.problems + before.warnings)
+
+
+@pytest.mark.usefixtures("even")
+@pytest.mark.parametrize(
+    ("distance", "said"), [(0.661, "problem"), (0.659, "warning"), (0.601, "warning"), (0.599, None)]
+)
+def test_only_what_is_beyond_doubt_another_face_is_refused(distance: float, said: str | None) -> None:
+    photos = [("1.jpg", at(0.0)), ("2.jpg", at(0.1)), ("3.jpg", at(0.1 + distance))]
+    found = enroll.compare({"Ada": photos}, None)
+    assert (len(found.problems), len(found.warnings)) == {"problem": (1, 0), "warning": (0, 1), None: (0, 0)}[said]
+    assert all("3.jpg: shows somebody else than Ada's other photos" in text for text in found.problems + found.warnings)
+
+
+def test_what_is_suspicious_is_enrolled_with_a_warning(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Two photos of one man that are not alike beyond doubt.
+    shutil.copy(MEDIA / "sources" / "obama2.jpg", photos / "Barry.jpg")
+    known = Gallery([("Somebody", engine.encode(*_only_face(MEDIA / "sources" / "obama3.jpg"))[0][None])])
+    (photos.parent / "known.json").write_text(json.dumps(known.to_json()))
+    (photos / "Barack Obama.jpg").unlink()
+    (photos.parent / "roster.csv").write_text("name,id,major,year\nBarry,3,Art,Senior\nJoe Biden,2,History,Junior\n")
+    assert enroll.main(command(photos, "--known", str(photos.parent / "known.json"))) == 0
+    output = capsys.readouterr()
+    (warning,) = json.loads(output.out)["warnings"]
+    assert warning.startswith("Barry.jpg: shows the face of Somebody, who is enrolled already, perhaps: look at it")
+    assert output.err == f"warning: {warning}\n"
+
+
+def _only_face(path: Path) -> tuple[engine.Image, list[engine.Box]]:
+    photo = np.asarray(cv2.imread(str(path)), np.uint8)
+    return photo, engine.find_faces(photo)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\0\0\0\x1cftypavif", b"GIF89a"])
@@ -188,8 +247,81 @@ def test_the_pickle_is_enrolled(photos: Path) -> None:
     (photos / "Joe Biden.jpg").unlink()
     file = photos.parent / "encoding"
     file.write_bytes(pickle.dumps({"name": ["Joe Biden"], "encoding": [np.ones(128)]}))
-    gallery, _ = enroll.enroll(photos, photos.parent / "roster.csv", file)
+    gallery = enroll.enroll(photos, photos.parent / "roster.csv", file).gallery
     assert gallery.names == ["Barack Obama", "Joe Biden"]
+
+
+def test_people_of_the_pickle_who_are_no_students_are_skipped_and_named(photos: Path) -> None:
+    file = photos.parent / "encoding"
+    file.write_bytes(pickle.dumps({"name": ["bush", "bush", "denzel"], "encoding": [np.ones(128)] * 3}))
+    done = enroll.enroll(photos, photos.parent / "roster.csv", file)
+    assert done.skipped == ["bush", "denzel"]
+    assert done.gallery.names == ["Barack Obama", "Joe Biden"]
+
+
+@pytest.mark.parametrize(
+    ("file", "whose"),
+    [
+        ("Maria Garcia.jpg", "Maria Garcia"),
+        ("maria_garcia-2.jpg", "Maria Garcia"),
+        ("Maria Garcia (1).jpg", "Maria Garcia"),
+        ("Maria Garcia - Copy.jpg", "Maria Garcia"),
+        ("Maria Garcia Lopez.jpg", None),
+        ("Maria Garcia2b.jpg", None),
+        ("Maria.jpg", None),
+        ("Maria Garcia/Lopez.jpg", "Maria Garcia"),
+    ],
+)
+def test_a_photo_is_only_the_students_whose_whole_name_it_bears(file: str, whose: str | None) -> None:
+    found = enroll.owner(Path(file), [Student("Maria Garcia", "1", "", ""), Student("Ana", "2", "", "")])
+    assert (found and found.name) == whose
+
+
+def test_whose_a_photo_is_may_be_given(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "Joe Biden.jpg").rename(photos / "0001.jpg")
+    (photos / "Barack Obama.jpg").rename(photos / "0002.jpg")
+    owners = photos.parent / "owners.json"
+    labels = {"0001.jpg": ("Joe Biden", "Biden, Joe.HEIC"), "0002.jpg": ("Joe Biden", "1002.webp")}
+    given = {file: {"student": name, "label": label} for file, (name, label) in labels.items()}
+    owners.write_text(json.dumps(given))
+    assert enroll.main(command(photos, "--owners", str(owners), "--partial")) == 1
+    assert "Biden, Joe.HEIC: shows somebody else than Joe Biden's other photos" in capsys.readouterr().err
+    owners.write_text(json.dumps({"0001.jpg": given["0001.jpg"]}))
+    assert enroll.main(command(photos, "--owners", str(owners), "--partial")) == 0
+    output = capsys.readouterr()
+    assert [student["name"] for student in json.loads(output.out)["gallery"]["students"]] == ["Joe Biden"]
+    assert "progress: 1 of 1" in output.err
+
+
+def test_who_is_known_needs_no_photo(photos: Path) -> None:
+    known = enroll.enroll(photos, photos.parent / "roster.csv").gallery
+    (photos / "Joe Biden.jpg").unlink()
+    assert enroll.enroll(photos, photos.parent / "roster.csv", None, known).gallery.names == ["Barack Obama"]
+
+
+def test_another_student_of_the_same_name_does_not_replace_the_first(photos: Path) -> None:
+    gallery = enroll.enroll(photos, photos.parent / "roster.csv").gallery
+    obama, biden = (encodings for _, encodings in gallery.students)
+    known = Gallery([("Joe Biden", obama), ("Somebody", biden + 2)])
+    with pytest.raises(enroll.EnrollError) as refused:
+        enroll.enroll(photos, photos.parent / "roster.csv", None, known, partial=True)
+    assert [problem[:84] for problem in refused.value.problems] == [
+        "Joe Biden.jpg: shows somebody else than the Joe Biden who is enrolled already (dista"
+    ]
+    assert "a middle name" in refused.value.problems[0]
+
+
+def test_a_sample_gives_way_whoever_came_first(photos: Path) -> None:
+    gallery = enroll.enroll(photos, photos.parent / "roster.csv").gallery
+    obama = gallery.students[0][1]
+    roster = photos.parent / "roster.csv"
+    known = Gallery([("Barry", obama), ("Joe Biden", obama)])
+    # The known ones are samples: one has the face of a new student, the other one's name.
+    done = enroll.enroll(photos, roster, None, known, giving_way=["Barry", "Joe Biden"])
+    assert (done.gallery.names, done.gave_way) == (["Barack Obama", "Joe Biden"], {"Barry": "Barack Obama"})
+    # The new ones are samples.
+    done = enroll.enroll(photos, roster, None, Gallery([("Barry", obama)]), giving_way=["Barack Obama", "Joe Biden"])
+    assert (done.gallery.names, done.gave_way) == (["Joe Biden"], {"Barack Obama": "Barry"})
 
 
 class Malicious:

@@ -1,4 +1,4 @@
-"""The environments differ by values only: each defines the same variables for the same roles."""
+"""What wires the roles together stands once in inventory/common; an environment holds its hosts and what differs."""
 
 from __future__ import annotations
 
@@ -11,77 +11,127 @@ from typing import Any
 import pytest
 import yaml
 
+from classroom_ops.environment import state_dir_of
+
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENTS = ("local", "dev", "prod")
-# Roles whose plays are empty in an environment, because nothing there carries what they make.
-ONLY = {
-    "local": {"aws_emulator", "openstack_allinone"},
-    "dev": {"ec2_host", "devstack"},
-    "prod": {"ec2_host", "devstack"},
-}
+COMMON = ROOT / "inventory/common/group_vars/all"
+ENVIRONMENTS = sorted(path.parent.name for path in ROOT.glob("inventory/*/hosts.yml"))
+# Roles whose plays are empty outside of one kind of environment, because nothing else carries what they make.
+ONLY = {"local": {"aws_emulator", "openstack_allinone"}}
 
 
-def variables(environment: str) -> dict[str, set[str]]:
-    """The names of the variables of an environment, by the file that they stand in. An encrypted file has none."""
+def read(directory: Path) -> dict[str, dict[str, Any]]:
+    """The variables of a directory, by the file that they stand in. An encrypted file has none."""
     found = {}
-    for path in (ROOT / "inventory" / environment / "group_vars/all").glob("*.yml"):
+    for path in directory.glob("*.yml"):
         content = path.read_text(encoding="utf-8")
         if not content.startswith("$ANSIBLE_VAULT"):
-            found[path.stem] = set(yaml.safe_load(content) or {})
+            found[path.stem] = yaml.safe_load(content) or {}
     return found
 
 
-def hosts(environment: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(
-        (ROOT / "inventory" / environment / "hosts.yml").read_text(encoding="utf-8")
-    )
-    everything: dict[str, Any] = loaded["all"]
-    return everything
+def own(environment: str) -> dict[str, dict[str, Any]]:
+    return read(ROOT / "inventory" / environment / "group_vars/all")
 
 
-@pytest.mark.parametrize("environment", ["dev", "prod"])
-def test_same_variables_as_locally(environment: str) -> None:
-    local, other = variables("local"), variables(environment)
-    local = {name: names for name, names in local.items() if name not in ONLY["local"]}
-    other = {name: names for name, names in other.items() if name not in ONLY[environment]}
-    missing = {f"{environment}: {name}" for file, names in local.items() for name in names - other.get(file, set())}
-    missing |= {f"local: {name}" for file, names in other.items() for name in names - local.get(file, set())}
-    assert missing == set()
+def merged(environment: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for variables in [*read(COMMON).values(), *own(environment).values()]:
+        values |= variables
+    return values
 
 
-def test_dev_and_prod_define_exactly_the_same() -> None:
-    assert variables("dev") == variables("prod")
+def run(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_these_are_the_environments() -> None:
+    assert {"local", "dev", "prod"} <= set(ENVIRONMENTS)
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_an_environment_holds_only_what_differs(environment: str) -> None:
+    common = {name: value for variables in read(COMMON).values() for name, value in variables.items()}
+    same = [
+        f"{file}.yml: {name}"
+        for file, variables in own(environment).items()
+        for name, value in variables.items()
+        if name in common and common[name] == value
+    ]
+    assert same == []
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_what_only_one_environment_says_belongs_to_a_role_that_only_it_uses_or_to_all(environment: str) -> None:
+    """A variable of a role that others use too has a value for them in inventory/common, or a default."""
+    common = {name for variables in read(COMMON).values() for name in variables}
+    others = [own(other) for other in ENVIRONMENTS if other != environment]
+    alone = {
+        f"{file}.yml: {name}"
+        for file, variables in own(environment).items()
+        for name in variables
+        if name not in common
+        and file not in ONLY.get(environment, set())
+        and file != "vault"
+        and not all(name in other.get(file, {}) for other in others)
+        and not documented_default(file, name)
+    }
+    assert alone == set()
+
+
+def documented_default(role: str, name: str) -> bool:
+    """Whether a role has a default for a variable."""
+    path = ROOT / "roles" / role / "defaults/main.yml"
+    return path.is_file() and name in (yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_common_values_are_reached_by_a_relative_link(environment: str) -> None:
+    """Ansible reads files in the order of their names, so an environment's own come later and win."""
+    link = ROOT / "inventory" / environment / "group_vars/all/00-common"
+    assert link.is_symlink()
+    assert str(link.readlink()) == "../../../common/group_vars/all"
+    assert link.resolve() == COMMON
+
+
+@pytest.mark.parametrize("environment", ["common", *ENVIRONMENTS])
 def test_every_variable_stands_in_the_file_of_its_role(environment: str) -> None:
+    files = read(COMMON) if environment == "common" else own(environment)
     wrong = [
         f"{file}.yml: {name}"
-        for file, names in variables(environment).items()
-        for name in names
-        if file != "vault" and not name.startswith(f"{file}_")
+        for file, variables in files.items()
+        for name in variables
+        if file != "vault" and not name.startswith("ansible_" if file == "connection" else f"{file}_")
     ]
     assert wrong == []
 
 
 def test_every_environment_has_the_same_groups() -> None:
-    groups = {environment: set(hosts(environment)["children"]) for environment in ENVIRONMENTS}
-    assert groups["local"] == groups["dev"] == groups["prod"]
+    groups = set()
+    for environment in ENVIRONMENTS:
+        loaded = yaml.safe_load((ROOT / "inventory" / environment / "hosts.yml").read_text(encoding="utf-8"))
+        groups.add(tuple(sorted(loaded["all"]["children"])))
+    assert len(groups) == 1
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_ansible_reads_it(environment: str) -> None:
-    """Every value can be parsed, and prod has two pollers where the others have one."""
-    done = subprocess.run(
-        ["ansible-inventory", "-i", f"inventory/{environment}", "--graph", "pollers"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+def test_ansible_reads_it_as_it_is(environment: str) -> None:
+    """Every value can be parsed, common ones are there, and prod has two pollers where the others have one."""
+    done = run("ansible-inventory", "-i", f"inventory/{environment}", "--list")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("classroom-poller-") == (2 if environment == "prod" else 1)
+    listed = json.loads(done.stdout)
+    assert len(listed["pollers"]["hosts"]) == (2 if environment == "prod" else 1)
+    variables = listed["_meta"]["hostvars"]["controller"]
+    assert set(merged(environment)) <= set(variables)
+    assert variables["smart_classroom_environment"] == environment
+    assert variables["smart_classroom_production"] is (environment == "prod")
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_playbooks_and_commands_mean_the_same_state_directory(environment: str) -> None:
+    asked = ["ansible", "-i", f"inventory/{environment}", "controller", "-m", "debug"]
+    done = run(*asked, "-a", "msg={{ smart_classroom_state_dir | realpath }}")
+    assert str(state_dir_of(environment).resolve()) in done.stdout, done.stdout + done.stderr
 
 
 def test_no_environment_is_served_by_a_connection_of_another() -> None:
@@ -89,14 +139,7 @@ def test_no_environment_is_served_by_a_connection_of_another() -> None:
 
     def socket(environment: str) -> str:
         asked = ["ansible", "-i", f"inventory/{environment}", "classroom-poller-1", "-vvv", "-m", "raw", "-a", "true"]
-        done = subprocess.run(
-            [*asked, "-e", "ansible_ssh_executable=/bin/false"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        done = run(*asked, "-e", "ansible_ssh_executable=/bin/false")
         found = re.search(r"EXEC /bin/false .*ControlPath=\"?([^\s\"']+)", done.stdout)
         assert found, done.stdout + done.stderr
         return found[1]
@@ -110,16 +153,12 @@ def test_no_environment_is_served_by_a_connection_of_another() -> None:
 
 
 def test_prod_protects_what_dev_may_lose() -> None:
-    def values(environment: str) -> dict[str, Any]:
-        merged: dict[str, Any] = {}
-        for path in (ROOT / "inventory" / environment / "group_vars/all").glob("*.yml"):
-            content = path.read_text(encoding="utf-8")
-            if not content.startswith("$ANSIBLE_VAULT"):
-                merged |= yaml.safe_load(content) or {}
-        return merged
-
-    dev, prod = values("dev"), values("prod")
+    defaults: dict[str, Any] = {}
+    for path in ROOT.glob("roles/*/defaults/main.yml"):
+        defaults |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    dev, prod = defaults | merged("dev"), defaults | merged("prod")
     for name in (
+        "smart_classroom_production",
         "dynamodb_table_point_in_time_recovery",
         "dynamodb_table_deletion_protection",
         "ec2_host_termination_protection",
@@ -128,4 +167,32 @@ def test_prod_protects_what_dev_may_lose() -> None:
         assert (dev[name], prod[name]) == (False, True), name
     for name in ("lambda_function_log_retention_days", "sqs_queues_retention_seconds"):
         assert dev[name] < prod[name], name
+    assert dev["s3_buckets_remove_objects"] is True
+    assert "confirm_data" in prod["s3_buckets_remove_objects"]
     assert json.dumps(prod).count("0.0.0.0/0") == 0
+
+
+# Where a value of the inventories may be written out: in the default of the role that it belongs to.
+ONCE = {
+    "/var/lib/smart-classroom/results": ["inventory/common/group_vars/all/poller.yml"],
+    "smart-classroom-cloud": ["inventory/local/group_vars/all/openstack_allinone.yml"],
+    "smart-classroom-aws": ["inventory/local/group_vars/all/aws_emulator.yml"],
+    "-dlq": ["inventory/common/group_vars/all/sqs_queues.yml"],
+    "us-east-1": ["inventory/common/group_vars/all/smart_classroom.yml"],
+    "172.24.4.0/24": ["inventory/common/group_vars/all/smart_classroom.yml"],
+    "4566": ["inventory/local/group_vars/all/aws_emulator.yml"],
+}
+
+
+@pytest.mark.parametrize("value", ONCE)
+def test_a_value_stands_once(value: str) -> None:
+    """In the inventories, the playbooks and the operator's commands."""
+    files = [*ROOT.glob("inventory/**/*.yml"), *ROOT.glob("playbooks/**/*.yml"), *ROOT.glob("classroom_ops/*.py")]
+    places = [
+        str(path.relative_to(ROOT))
+        for path in sorted(files)
+        if "00-common" not in path.parts
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", line.partition("#")[0])
+    ]
+    assert places == ONCE[value]

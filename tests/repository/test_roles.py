@@ -47,6 +47,24 @@ def test_each_entry_point_has_a_specification(role: Path) -> None:
         assert specification["short_description"]
 
 
+def entry_points(value: Any, role: str) -> Iterator[str]:
+    """The files of a role's tasks that a playbook names."""
+    if isinstance(value, list):
+        for below in value:
+            yield from entry_points(below, role)
+    elif isinstance(value, dict):
+        if value.get("name") == role and "tasks_from" in value:
+            yield str(value["tasks_from"])
+        for below in value.values():
+            yield from entry_points(below, role)
+
+
+def test_each_entry_point_that_a_playbook_calls_has_a_specification(role: Path) -> None:
+    specifications = load(role / "meta/argument_specs.yml")["argument_specs"]
+    called = {name for path in (ROOT / "playbooks").rglob("*.yml") for name in entry_points(load(path), role.name)}
+    assert called <= set(specifications)
+
+
 def test_specification_equals_defaults_in_names_values_and_types(role: Path) -> None:
     defaults = load(role / "defaults/main.yml") or {}
     options = documented(role)
@@ -98,6 +116,10 @@ def test_inventory_sets_only_documented_variables(role: Path) -> None:
 
 def test_readme_says_what_the_specification_says(role: Path) -> None:
     specification = subprocess.run(
-        [sys.executable, ROOT / "bin/roles-readme", "--check"], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, ROOT / "tools/roles-readme", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert f"roles/{role.name}/README.md" not in specification.stderr, "run: make roles-readme"

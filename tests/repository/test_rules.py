@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -20,7 +21,9 @@ def tracked() -> list[Path]:
     listing = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
-    return [ROOT / name for name in listing.stdout.split("\0") if name]
+    found = [ROOT / name for name in listing.stdout.split("\0") if name]
+    # A link's content is looked at where it lies.
+    return [path for path in found if path.is_file() and not path.is_symlink()]
 
 
 def text_of(path: Path) -> str:
@@ -45,6 +48,29 @@ def test_requirements_name_the_versions_that_are_installed(collection: dict[str,
     namespace, name = collection["name"].split(".")
     manifest = yaml.safe_load((COLLECTIONS / namespace / name / "MANIFEST.json").read_text(encoding="utf-8"))
     assert collection["version"] == manifest["collection_info"]["version"]
+
+
+# A module or an action, a connection or an inventory plugin, a lookup, a filter, a callback of ansible.cfg.
+CALLS = re.compile(
+    r"^\s+(?:- )?([a-z_]+\.[a-z_]+)\.[a-z_0-9]+:(?:$| )"
+    r"|^(?:plugin|\s*ansible_connection|callbacks_enabled):?\s*=?\s*([a-z_]+\.[a-z_]+)\.[a-z_0-9]+"
+    r"|(?:lookup|query|q)\(\s*['\"]([a-z_]+\.[a-z_]+)\.[a-z_0-9]+"
+    r"|\|\s*([a-z_]+\.[a-z_]+)\.[a-z_0-9]+",
+    re.MULTILINE,
+)
+OURS = {"ansible.builtin", "smart_classroom.platform"}
+
+
+def test_requirements_name_every_collection_that_is_used_and_no_other() -> None:
+    files = [path for path in tracked() if path.suffix in {".yml", ".j2", ".cfg"} and path.is_file()]
+    used = {name for path in files for names in CALLS.findall(text_of(path)) for name in names if name} - OURS
+    installed = {f"{path.parent.name}.{path.name}" for path in COLLECTIONS.glob("*/*")}
+    listed = {item["name"] for item in yaml.safe_load((ROOT / "requirements.yml").read_text())["collections"]}
+    assert used & installed == listed
+    # Nothing that looks like a collection is unknown to Ansible.
+    modules = re.compile(r"^\s+(?:- )?([a-z_]+\.[a-z_]+)\.[a-z_0-9]+:$", re.MULTILINE)
+    tasks = [path for path in files if {"tasks", "playbooks", "molecule"} & set(path.parts)]
+    assert {name for path in tasks for name in modules.findall(text_of(path))} - OURS <= installed
 
 
 def test_the_installed_packages_are_the_locked_ones() -> None:
@@ -110,3 +136,14 @@ def test_scripts_can_be_executed() -> None:
 
 def test_a_clone_is_small() -> None:
     assert sum(path.stat().st_size for path in tracked()) <= 20_000_000
+
+
+def test_the_samples_answers_are_those_of_the_tests() -> None:
+    """tests/media holds damaged and odd clips, and links to the samples, so that a test finds all in one directory."""
+    samples = json.loads((ROOT / "samples/answers.json").read_text(encoding="utf-8"))
+    everything = json.loads((ROOT / "tests/media/answers.json").read_text(encoding="utf-8"))
+    clips = {path.name for path in (ROOT / "samples").glob("*.mp4")}
+    assert set(samples) == clips
+    assert {name: everything[name] for name in clips} == samples
+    for name in (*clips, "students", "students.csv"):
+        assert (ROOT / "tests/media" / name).resolve() == ROOT / "samples" / name

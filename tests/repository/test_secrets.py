@@ -19,7 +19,7 @@ PLANTED = {
 
 
 def lint(*paths: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(ROOT / "bin/lint-secrets"), *map(str, paths)]
+    command = [str(ROOT / "tools/lint-secrets"), *map(str, paths)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 

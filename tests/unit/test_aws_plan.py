@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.plan.requests import UnknownRequestError, plan
+from tests.system.plan.requests import UnknownRequestError, plan
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = ("dev", "prod")
 
 
 def reviewed(environment: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((ROOT / f"tests/plan/{environment}.json").read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads((ROOT / f"tests/system/plan/{environment}.json").read_text(encoding="utf-8"))
     return content
 
 
@@ -59,7 +59,7 @@ def test_a_request_that_nobody_named_is_not_passed_over() -> None:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_policy_of_the_operator_holds_every_permission_that_is_used(environment: str) -> None:
-    document = json.loads((ROOT / "docs/deployment-policy.json").read_text(encoding="utf-8"))
+    document = json.loads((ROOT / "playbooks/files/deployment-policy.json").read_text(encoding="utf-8"))
     allowed = {action for statement in document["Statement"] for action in statement["Action"]}
     content = reviewed(environment)
     used = {item["request"] for part in ("changes", "removals") for item in content[part]} | set(content["reads"])

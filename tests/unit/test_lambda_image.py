@@ -41,7 +41,7 @@ build_image = load(ROLE / "files" / "build_image.py")
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for name in ("lambda_src",):
+    for name in ("lambda_src", "classroom_contract"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, tmp_path / name)
@@ -59,6 +59,8 @@ def name_of(project: Path, architecture: str = "amd64") -> str:
         "lambda_src/entry.sh",
         "lambda_src/Containerfile",
         "lambda_src/recognition/matching.py",
+        "classroom_contract/keys.py",
+        "lambda_src/recognition/cohort.npy",
         "requirements.lock",
     ],
 )

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "bin/lint-ansible"
+SCRIPT = Path(__file__).resolve().parents[2] / "tools/lint-ansible"
 
 
 @pytest.fixture(scope="module")

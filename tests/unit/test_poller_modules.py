@@ -7,18 +7,20 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
-from ansible_collections.smart_classroom.platform.plugins.modules import poller_bundle, poller_queues
+from ansible_collections.smart_classroom.platform.plugins.modules import poller_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def checkout(directory: Path) -> dict[str, Path]:
+    contract = directory / "classroom_contract"
+    contract.mkdir()
+    (contract / "__init__.py").write_text("")
+    directory = directory / "vm_service"
     package = directory / "classroom_poller"
-    package.mkdir()
+    package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "cli.py").write_text("def main():\n    return 0\n")
     (directory / "pyproject.toml").write_text("[dependency-groups]\npoller = []\n")
@@ -31,12 +33,18 @@ def test_the_name_of_a_bundle_follows_everything_that_goes_in(tmp_path: Path) ->
     names = {poller_bundle.content_hash(**sources, python_version="3.11")}
     assert names == {poller_bundle.content_hash(**sources, python_version="3.11")}
     names.add(poller_bundle.content_hash(**sources, python_version="3.12"))
-    for path in (tmp_path / "classroom_poller" / "cli.py", sources["pyproject"], sources["lock"]):
+    contract = tmp_path / "classroom_contract" / "__init__.py"
+    for path in (
+        sources["source_dir"] / "classroom_poller" / "cli.py",
+        contract,
+        sources["pyproject"],
+        sources["lock"],
+    ):
         path.write_text(path.read_text() + "# changed\n")
         names.add(poller_bundle.content_hash(**sources, python_version="3.11"))
-    (tmp_path / "classroom_poller" / "new.py").write_text("")
+    (sources["source_dir"] / "classroom_poller" / "new.py").write_text("")
     names.add(poller_bundle.content_hash(**sources, python_version="3.11"))
-    assert len(names) == 6
+    assert len(names) == 7
 
 
 def test_a_checkout_without_the_package_is_refused(tmp_path: Path) -> None:
@@ -119,15 +127,3 @@ def test_compiled_packages_are_refused(tmp_path: Path) -> None:
         poller_bundle.stage(tmp_path / "lib", **sources, uv=uv, python_version="3.11")
 
 
-@mock_aws
-def test_queues_are_looked_up_and_probed() -> None:
-    sqs: Any = boto3.client("sqs", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
-    url = sqs.create_queue(QueueName="input")["QueueUrl"]
-    assert poller_queues.queue_url(sqs, "input") == url
-    identifier = poller_queues.send_probe(sqs, url)
-    message = sqs.receive_message(QueueUrl=url)["Messages"][0]
-    assert message["MessageId"] == identifier
-    # The function ignores exactly this event, which S3 itself sends.
-    assert json.loads(message["Body"])["Event"] == "s3:TestEvent"
-    with pytest.raises(poller_queues.QueueMissingError, match=r"the queue other does not exist; .* make up"):
-        poller_queues.queue_url(sqs, "other")

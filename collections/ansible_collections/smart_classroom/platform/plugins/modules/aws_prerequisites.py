@@ -88,7 +88,11 @@ from ansible.module_utils.basic import AnsibleModule
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
 
 from ansible_collections.smart_classroom.platform.plugins.module_utils.aws_clients import aws_client, error_code
-from ansible_collections.smart_classroom.platform.plugins.module_utils.ec2_resources import IDENTITY, text_tags
+from ansible_collections.smart_classroom.platform.plugins.module_utils.ec2_resources import (
+    IDENTITY,
+    offering_zones,
+    text_tags,
+)
 
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 INVALID = {"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "AuthFailure"}
@@ -197,11 +201,8 @@ class Questions:
 
     def offer(self) -> None:
         """That the type can run in the zone, and whether its servers will run on KVM."""
-        ec2, wanted = self.client("ec2"), self.wanted["instance_type"]
-        offers = ec2.describe_instance_type_offerings(
-            LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": [wanted]}]
-        )["InstanceTypeOfferings"]
-        zones = sorted(offer["Location"] for offer in offers)
+        wanted = self.wanted["instance_type"]
+        zones = offering_zones(self.client("ec2"), wanted)
         if not zones:
             self.problems.append(
                 f"no zone of {self.wanted['region']} offers {wanted}: set another ec2_host_instance_type (families "
@@ -330,7 +331,7 @@ class Questions:
         if denied:
             self.problems.append(
                 f"{principal.rsplit(':', 1)[-1]} lacks the permissions {', '.join(sorted(denied))}: add them to one of "
-                "its policies (docs/deployment-policy.json has all of them)"
+                "its policies (playbooks/files/deployment-policy.json has all of them)"
             )
         else:
             self.answers.append(f"{len(actions)} permissions")

@@ -8,8 +8,9 @@ DOCUMENTATION = r"""
 module: poller_bundle
 short_description: Build the poller with all it imports as one archive
 description:
-  - Puts the package C(classroom_poller) and its dependencies, at the versions of the lock, into one archive
-    C(classroom-poller-<hash>.tar.gz), whose only directory is C(<hash>).
+  - Puts the package C(classroom_poller), the package C(classroom_contract) that lies beside O(source_dir), and its
+    dependencies, at the versions of the lock, into one archive C(classroom-poller-<hash>.tar.gz), whose only directory
+    is C(<hash>).
   - The hash is that of everything that goes in, so the same content is built once and has one name.
   - The archive is a cached product and no state, it is built in check mode too.
 options:
@@ -80,6 +81,8 @@ from py_compile import PycInvalidationMode
 from ansible.module_utils.basic import AnsibleModule
 
 PACKAGE = "classroom_poller"
+# What the service shares with the function; it lies beside source_dir.
+CONTRACT = "classroom_contract"
 # botocore describes 400 services in 27 MB. The poller calls two; the rest would only slow down the copy.
 KEPT_DATA = (
     "_retry.json",
@@ -113,14 +116,22 @@ class BundleError(Exception):
 
 
 def package_files(source_dir: Path) -> list[Path]:
-    """Source files of the package, in a fixed order.
+    """Source files of both packages, in a fixed order.
 
     Raises BundleError when there are none.
     """
-    files = sorted((source_dir / PACKAGE).rglob("*.py"))
-    if not files:
-        raise BundleError(f"{source_dir / PACKAGE} holds no package; is the checkout complete? git status vm_service")
+    files: list[Path] = []
+    for package in packages(source_dir):
+        found = sorted(package.rglob("*.py"))
+        if not found:
+            raise BundleError(f"{package} holds no package; is the checkout complete? git status")
+        files += found
     return files
+
+
+def packages(source_dir: Path) -> tuple[Path, Path]:
+    """Directories of the project's own packages."""
+    return source_dir / PACKAGE, source_dir.parent / CONTRACT
 
 
 def content_hash(source_dir: Path, pyproject: Path, lock: Path, python_version: str) -> str:
@@ -146,7 +157,8 @@ def stage(lib: Path, source_dir: Path, pyproject: Path, lock: Path, uv: Path, py
     compiled = [str(path.relative_to(lib)) for path in lib.rglob("*.so")]
     if compiled:
         raise BundleError(f"these run on one Python and one architecture only: {', '.join(compiled)}")
-    shutil.copytree(source_dir / PACKAGE, lib / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in packages(source_dir):
+        shutil.copytree(package, lib / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     trim(lib)
     # Byte code for this Python; the role adds it on machines that have another one.
     compileall.compile_dir(lib, quiet=2, stripdir=lib, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)

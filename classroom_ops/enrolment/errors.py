@@ -1,0 +1,15 @@
+"""What can be wrong with an enrolment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from classroom_ops.errors import OpsError
+
+
+class EnrolmentError(OpsError):
+    """Something has to be mended before anybody is enrolled; `problems` has one line for each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
