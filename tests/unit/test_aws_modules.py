@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from ansible_collections.smart_classroom.platform.plugins.module_utils import access_keys
+from ansible_collections.smart_classroom.platform.plugins.module_utils import access_keys, lambda_functions
 from ansible_collections.smart_classroom.platform.plugins.modules import (
     aws_access_key,
     aws_bucket_notification,
@@ -421,7 +421,7 @@ class TestImageFunction:
 
     def test_check_mode_creates_nothing(self) -> None:
         assert self.deploy(check_mode=True)["changed"] is True
-        assert aws_image_function.find(client("lambda"), "recognition") is None
+        assert lambda_functions.find(client("lambda"), "recognition") is None
 
     def test_new_image_is_the_only_difference(self) -> None:
         self.deploy()
@@ -477,11 +477,11 @@ class TestImageFunction:
         ],
     )
     def test_what_is_missing_is_named(self, change: dict[str, Any], message: str) -> None:
-        with pytest.raises(aws_image_function.FunctionError, match=message):
+        with pytest.raises(lambda_functions.FunctionError, match=message):
             self.deploy(**change)
 
     def test_a_role_that_lambda_does_not_know_yet_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(aws_image_function, "POLL_SECONDS", 0)
+        monkeypatch.setattr(lambda_functions, "POLL_SECONDS", 0)
         refusal: Any = {
             "Error": {"Code": "InvalidParameterValueException", "Message": "role cannot be assumed by Lambda"}
         }
@@ -492,8 +492,8 @@ class TestImageFunction:
                 if answer := answers.pop(0):
                     raise answer
 
-        wanted = aws_image_function.Deployment("uri", "x86_64", {}, None, {})
-        aws_image_function.create(Function(), "recognition", wanted, 5)
+        wanted = lambda_functions.Deployment("uri", "x86_64", {}, None, {})
+        lambda_functions.create(Function(), "recognition", wanted, 5)
         assert answers == []
 
     def live(self) -> str:
@@ -511,14 +511,14 @@ class TestImageFunction:
     def test_an_interrupted_run_is_taken_up_where_it_ended(self) -> None:
         self.deploy()  # as if it had died before the version was published
         assert self.deploy(alias="live", check_mode=True)["differences"] == ["alias"]
-        assert aws_image_function.find(client("lambda"), "recognition", "live") is None
+        assert lambda_functions.find(client("lambda"), "recognition", "live") is None
         assert self.deploy(alias="live")["differences"] == ["alias"]
         assert self.deploy(alias="live")["changed"] is False
 
     def test_only_the_newest_versions_are_kept(self) -> None:
         for memory in (512, 640, 768, 896, 1024):
             self.deploy(alias="live", memory_mb=memory)
-        kept = aws_image_function.published_versions(client("lambda"), "recognition")
+        kept = lambda_functions.published_versions(client("lambda"), "recognition")
         assert len(kept) == 3
         assert self.live() == str(max(kept))
 
