@@ -56,7 +56,7 @@ class TestBucketNotification:
         "rule": "videos",
         "queue": "events",
         "events": ["s3:ObjectCreated:*"],
-        "suffix": ".mp4",
+        "suffixes": [".mp4", ".MOV"],
         "state": "present",
     }
 
@@ -78,20 +78,22 @@ class TestBucketNotification:
         assert self.run()["changed"] is True
 
     def test_wrong_suffix_is_corrected(self) -> None:
-        self.run(suffix=".avi")
-        assert self.run()["changed"] is True
-        found = client("s3").get_bucket_notification_configuration(Bucket="videos")["QueueConfigurations"]
-        assert [aws_bucket_notification.Rule.from_api(rule).suffix for rule in found] == [".mp4"]
+        for suffixes in ([".avi"], [], [".mp4"], [".mp4", ".MOV", ".avi"]):
+            self.run(suffixes=suffixes)
+            assert self.run()["changed"] is True
+            found = client("s3").get_bucket_notification_configuration(Bucket="videos")["QueueConfigurations"]
+            assert {aws_bucket_notification.Rule.from_api(rule).suffix for rule in found} == {".mp4", ".MOV"}
+            assert self.run()["changed"] is False
 
     def test_other_rules_stay(self) -> None:
-        self.run(rule="pictures", suffix=".jpg")
+        self.run(rule="pictures", suffixes=[".jpg"])
         self.run()
-        assert self.run(state="absent")["rules"] == ["pictures"]
+        assert self.run(state="absent")["rules"] == ["pictures.jpg"]
 
     def test_filter_names_in_lower_or_upper_case_are_the_same_rule(self) -> None:
-        rule = aws_bucket_notification.Rule("videos", "arn", frozenset({"e"}), ".mp4")
+        (rule,) = aws_bucket_notification.rules_of("videos", "arn", frozenset({"e"}), [".mp4"])
         stored = {**rule.to_api(), "Filter": {"Key": {"FilterRules": [{"Name": "Suffix", "Value": ".mp4"}]}}}
-        assert aws_bucket_notification.planned({"QueueConfigurations": [stored]}, "videos", rule) is None
+        assert aws_bucket_notification.planned({"QueueConfigurations": [stored]}, "videos", [rule]) is None
 
     def test_missing_queue_is_an_error(self) -> None:
         with pytest.raises(ClientError, match="NonExistentQueue"):
