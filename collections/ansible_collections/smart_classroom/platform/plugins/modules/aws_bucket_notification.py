@@ -8,7 +8,8 @@ module: aws_bucket_notification
 short_description: Make the events of a bucket's objects arrive in a queue
 description:
   - Sets the rules of the bucket's notification configuration, one for each ending, and leaves them alone when they
-    are there already. Each change makes S3 send a test event to the queue: without a change nothing is written.
+    are there already. Each change makes S3 send a test event to the queue, so without a change nothing is
+    written.
   - Rules with another id are kept.
 options:
   bucket:
