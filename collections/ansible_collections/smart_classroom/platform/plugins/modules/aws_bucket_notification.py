@@ -38,6 +38,13 @@ options:
     type: str
     choices: [present, absent]
     default: present
+notes:
+  - >-
+    Nearest: M(community.aws.s3_bucket_notification). It compares rules as they come, and MiniStack 1.5.33
+    answers with the names of filters in lower case, so it writes on every run; it drops an EventBridge
+    configuration, and a check without the bucket fails.
+  - >-
+    Can go: when MiniStack answers as AWS does.
 author: Smart Classroom (@smart-classroom)
 """
 
