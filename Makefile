@@ -35,7 +35,7 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz test lock roles-readme vault-init plan plan-update deployment prerequisites
+.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,7 +91,7 @@ lint-code: dev
 	ruff format --check .
 	mypy conftest.py classroom_contract classroom_ops collections tests tools/roles-readme tools/lint-ansible tools/lint-prose bin/test bin/vault-init
 	(cd benchmarks; MYPYPATH=.:..:../lambda_src:../tests/media mypy --config-file ../pyproject.toml .)
-	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests:.. mypy --config-file ../pyproject.toml .); done
+	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests:..:../tests/media mypy --config-file ../pyproject.toml .); done
 	for script in roles/*/files/*.py; do MYPYPATH="$$(dirname "$$script")" mypy "$$script"; done
 	tools/lint-secrets
 	tools/lint-prose
@@ -103,14 +103,18 @@ unit: dev
 check: dev ## lint, repository rules and unit tests: under three minutes
 	@$(MAKE) -j 3 --output-sync=target unit lint-ansible lint-code
 
-evaluate: dev ## [OUTPUT=docs]: show how right the answers are; fails when a stranger is named (docs/evaluation.json, a plot)
+evaluate: dev ## [OUTPUT=dir]: measure how right the answers are; fails when a stranger is named (benchmarks/results, plots)
 	@python -u -W ignore benchmarks/evaluate.py $${OUTPUT:+"--output=$$OUTPUT"}
+	@python -u -W ignore benchmarks/faces.py $${OUTPUT:+"--output=$$OUTPUT"}
 
-bench: dev ## [ROUNDS=5] time the function against the usual way, on the same clips (docs/bench.json, a plot)
-	@python -u -W ignore benchmarks/bench.py --rounds "$${ROUNDS:-5}" --image "$$(python roles/lambda_image/files/build_image.py tag --project .)"
+bench: dev ## [ROUNDS=5] [CLIPS=dir ENCODINGS=file]: time the function against the usual way, on the same clips
+	@python -u -W ignore benchmarks/bench.py --rounds "$${ROUNDS:-5}" $${CLIPS:+"--clips=$$CLIPS"} $${ENCODINGS:+"--encodings=$$ENCODINGS"}
 
 fuzz: dev ## [COUNT=500] [SEED=1]: answer damaged clips and photos; fails when one is too much for the function
 	@python -u -W ignore benchmarks/fuzz.py --count "$${COUNT:-500}" --seed "$${SEED:-1}"
+
+mutants: dev ## [PARTS="poller contract"]: plant mistakes in the modules that decide, count those that no test notices
+	@nice python benchmarks/mutants.py $(PARTS)
 
 test: ## every test: check, scenarios, and the whole system up, broken, repaired and down (bin/test --list)
 	@bin/test

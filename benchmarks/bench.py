@@ -105,7 +105,7 @@ def own_clips(directory: Path) -> tuple[list[Clip], Gallery]:
         ("4K", (3840, 2160), student, {}),
         ("stranger, 720p", (1280, 720), stranger, {}),
     ]
-    clips = []
+    clips: list[Clip] = []
     for label, size, look, options in kinds:
         path = directory / f"{len(clips)}.mp4"
         people.write_as_phones_do(path, [_head(look, size)], size, SECONDS, **options)
@@ -143,7 +143,7 @@ def compare(clips: Sequence[Clip], gallery: Gallery, rounds: int, ways: Sequence
     """
     names = [name for name, rows in gallery.students for _ in rows]
     encodings = [row for _, rows in gallery.students for row in rows]
-    results = []
+    results: list[dict[str, Any]] = []
     for clip in clips:
         clock: dict[str, list[float]] = {way: [] for way in ways}
         answers: dict[str, list[str]] = {}

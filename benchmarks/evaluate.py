@@ -1,6 +1,6 @@
 """How right the answers are: faces and clips of enrolled people and of strangers, under good and bad conditions.
 
-Usage: python benchmarks/evaluate.py [--output DIRECTORY]          (make evaluate)
+Usage: python benchmarks/evaluate.py [--output DIRECTORY]          (make evaluate, which runs faces.py, too)
 
 Writes evaluation.json and images/evaluation.png. The exit code is 1 when a stranger or a student was given a wrong
 name, when more than 2 % of the students with faces of 80 pixels or more were not named, or a clip of two was not right.
@@ -23,10 +23,11 @@ import numpy as np
 import people
 from people import CONDITIONS, ENROLLED, GALLERIES, LOOKS, ROOT, Condition, Look
 from recognition import engine
-from recognition.config import Config, Thresholds
+from recognition.config import Config
 from recognition.engine import Encoding
 from recognition.matching import Gallery
 from recognition.pipeline import analyse
+from recognition.rule import Rule
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -77,7 +78,7 @@ def gallery_of(names: Sequence[str]) -> Gallery:
 
 
 def _encoding(picture: people.Image) -> Encoding:
-    (box,) = engine.find_faces(picture) or engine.find_faces(picture, fine=True)
+    (box,) = engine.find_faces(picture)
     return engine.encode(picture, [box])[0]
 
 
@@ -87,8 +88,7 @@ def faces(known: dict[str, Encoding]) -> dict[str, list[float]]:
     for look in LOOKS:
         for condition in CONDITIONS:
             picture = people.frame([people.shown(look, condition)])
-            found = engine.find_faces(picture) or engine.find_faces(picture, fine=True)
-            for encoding in engine.encode(picture, found):
+            for encoding in engine.encode(picture, engine.find_faces(picture)):
                 for name, enrolled in known.items():
                     distance = float(np.linalg.norm(enrolled - encoding))
                     if name == look.person:
@@ -179,7 +179,7 @@ def curve(distances: dict[str, list[float]]) -> list[dict[str, float]]:
     ]
 
 
-def plot(path: Path, distances: dict[str, list[float]], points: list[dict[str, float]], limits: Thresholds) -> None:
+def plot(path: Path, distances: dict[str, list[float]], points: list[dict[str, float]], rule: Rule) -> None:
     """Draws the distances and the curve."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
     bins = [float(edge) for edge in np.arange(0.0, 1.05, 0.025)]
@@ -192,7 +192,7 @@ def plot(path: Path, distances: dict[str, list[float]], points: list[dict[str, f
     right.plot(x, [100 * point["false_accept"] for point in points], label="false accept")
     right.set(xlabel="accepted up to this distance", ylabel="% of faces", title="One face, one threshold")
     for axes in (left, right):
-        for value, text in ((limits.sure, "sure"), (limits.match, "match"), (0.6, "library's default")):
+        for value, text in ((rule.sure.distance, "sure"), (rule.probable.distance, "probable, and library's default")):
             axes.axvline(value, color="grey", linestyle="--", linewidth=0.8)
             axes.text(value, axes.get_ylim()[1], text, rotation=90, va="top", ha="right", fontsize=7, color="grey")
         axes.legend(fontsize=8)
@@ -211,9 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     points = curve(distances)
     with tempfile.TemporaryDirectory() as name:
         result = clips({tuple(names): gallery_of(names) for names in GALLERIES}, Path(name))
-    limits = Thresholds()
     document = {
-        "thresholds": asdict(limits),
+        "rule": asdict(Rule()),
         "faces": {kind: len(values) for kind, values in distances.items()},
         "farthest_same_person": round(max(distances["same"]), 4),
         "nearest_other_person": round(min(distances["different"]), 4),
@@ -222,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     output.mkdir(parents=True, exist_ok=True)
     (output / "evaluation.json").write_text(json.dumps(document, indent=2) + "\n")
-    plot(output / "images" / "evaluation.png", distances, points, limits)
+    plot(output / "images" / "evaluation.png", distances, points, Rule())
     two = result["two_students"]
     sys.stdout.write(
         f"clips             {sum(result['statuses'].values())}: {result['statuses']}\n"

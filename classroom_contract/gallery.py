@@ -53,19 +53,20 @@ class GalleryFile:
         return json.dumps(document, ensure_ascii=False, allow_nan=False)
 
     @classmethod
-    def parse(cls, content: str | bytes, model: str) -> GalleryFile:
-        """Read a file made for `model`. The version it states is believed: to compute it takes longer than to read it.
+    def parse(cls, content: str | bytes, model: str | None = None) -> GalleryFile:
+        """Read a file made for `model`, or for any. The version it states is believed: computing it takes long.
 
         Raises:
             ContractError: it is damaged, of another schema, or made for another model.
         """
         document = load_object(content)
         schema(document, (SCHEMA,))
-        if text(document, "model") != model:
-            raise ContractError(f"made for the model {text(document, 'model')[:60]!r}, not for {model!r}")
+        made_for = text(document, "model")
+        if model is not None and made_for != model:
+            raise ContractError(f"made for the model {made_for[:60]!r}, not for {model!r}")
         students = tuple((text(one, "name"), _encodings(one)) for one in objects(document, "students"))
         _check(students)
-        return cls(model, students, optional_text(document, "version") or _version(students))
+        return cls(made_for, students, optional_text(document, "version") or _version(students))
 
 
 def _encodings(student: Any) -> list[list[float]]:

@@ -132,6 +132,6 @@ def reason(error: Exception, endpoints: Endpoints) -> str:
 
 
 def explain(error: Exception, endpoints: Endpoints) -> str:
-    """`reason`, and the command that shows or mends it."""
-    mend = "something of this environment was removed: run make up" if is_missing(error) else "run make status"
-    return f"{reason(error, endpoints)}: {mend}"
+    """`reason`, and the command that shows or fixes it."""
+    fix = "something of this environment was removed: run make up" if is_missing(error) else "run make status"
+    return f"{reason(error, endpoints)}: {fix}"

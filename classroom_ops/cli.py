@@ -14,7 +14,7 @@ from types import FrameType
 from classroom_ops import environment, logs, status, upload, verify, workload
 from classroom_ops.aws import Aws
 from classroom_ops.commands import one_connection
-from classroom_ops.console import out, say, size, wants_colour
+from classroom_ops.console import info, print_data, show, size
 from classroom_ops.environment import Endpoints
 from classroom_ops.errors import OpsError
 
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
 
     one = commands.add_parser("upload", help="upload a video, wait for its answer, print the CSV")
-    one.add_argument("video", help="an MP4 file")
+    one.add_argument("video", help="a video file, MP4 or MOV")
     one.add_argument("--key", help="its name in the bucket (default: the name of the file)")
     one.add_argument("--timeout", type=_seconds, default=120.0, metavar="S", help="seconds to wait (default: 120)")
 
@@ -44,13 +44,13 @@ def parser() -> argparse.ArgumentParser:
     many.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
     many.add_argument("--keep", action="store_true", help="leave the clips and their results where they are")
 
-    screen = commands.add_parser("status", help="one screen: is every part well?")
+    screen = commands.add_parser("status", help="one screen: is every part healthy?")
     screen.add_argument("--json", action="store_true", help="the same for programs")
 
     proof = commands.add_parser("verify", help="send one clip through the whole system and compare every trace of it")
     proof.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
 
-    archive = commands.add_parser("logs", help="collect all logs in one archive, without secrets")
+    archive = commands.add_parser("logs", help="collect all logs in one archive, without secrets and students' names")
     archive.add_argument("--output", metavar="FILE", help="the archive (default: below .state/<environment>/logs/)")
     return top
 
@@ -63,10 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         endpoints = environment.load(options.environment)
         return _COMMANDS[options.command](endpoints, options)
     except OpsError as error:
-        say(f"error: {error}")
+        info(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        say("interrupted")
+        info("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of standard output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -90,26 +90,25 @@ def _workload(endpoints: Endpoints, options: argparse.Namespace) -> int:
 def _status(endpoints: Endpoints, options: argparse.Namespace) -> int:
     parts = status.gather(endpoints, status.probes(endpoints))
     if options.json:
-        out(json.dumps(status.document(endpoints, parts), indent=2))
+        print_data(json.dumps(status.document(endpoints, parts), indent=2))
     else:
-        for line in status.lines(endpoints, parts, colours=wants_colour(sys.stdout)):
-            out(line)
-    return 0 if status.is_well(parts) else 1
+        show(status.screen(endpoints, parts), stderr=False)
+    return 0 if status.is_healthy(parts) else 1
 
 
 def _verify(endpoints: Endpoints, options: argparse.Namespace) -> int:
     with one_connection(endpoints, kept=True) as connected:
         for line in verify.run(Aws(connected), options.media):
-            out(line)
+            print_data(line)
     return 0
 
 
 def _logs(endpoints: Endpoints, options: argparse.Namespace) -> int:
     path, length, missing = logs.make(endpoints, options.output)
     for name in missing:
-        say(f"not collected: {name} (the archive says why)")
-    say(f"{size(length)}, secrets taken out:")
-    out(str(path))
+        info(f"not collected: {name}")
+    info(f"{size(length)}, secrets and names of students taken out:")
+    print_data(str(path))
     return 0
 
 

@@ -1,38 +1,49 @@
-"""What the commands write for people: everything to standard error, so that standard output stays data."""
+"""What the commands write: data to standard output, everything for people to standard error."""
 
 from __future__ import annotations
 
-import os
 import sys
-import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-RED, GREEN, YELLOW, DIM, PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
+from rich.bar import Bar
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
 _UNITS = ("B", "kB", "MB", "GB", "TB")
-_BAR = 30
-_STEP_SECONDS_TTY = 0.1
-_STEP_SECONDS_LOG = 5.0
+_LOG_WIDTH = 250  # columns where there is no terminal to ask
+_BAR_WIDTH = 50
 
 
-def out(text: str) -> None:
+def print_data(text: str) -> None:
     """One line of data on standard output."""
     sys.stdout.write(f"{text}\n")
 
 
-def say(text: str) -> None:
+def info(text: str) -> None:
     """One line for the reader on standard error."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
-def colour(text: str, code: str, *, enabled: bool) -> str:
-    """`text` in a colour where the reader has a terminal."""
-    return f"{code}{text}{PLAIN}" if enabled else text
+def show(what: RenderableType, *, stderr: bool = True) -> None:
+    """Print tables and coloured text, on a terminal as wide as it is, and without colours where NO_COLOR is set."""
+    _console(stderr=stderr).print(what)
 
 
-def wants_colour(stream: object) -> bool:
-    """Whether `stream` is a terminal whose owner has not set NO_COLOR."""
-    isatty = getattr(stream, "isatty", None)
-    return bool(isatty and isatty()) and not os.environ.get("NO_COLOR")
+def plain_text(what: RenderableType) -> str:
+    """What `show` prints where there is no terminal."""
+    console = Console(width=_LOG_WIDTH, force_terminal=False, highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        console.print(what)
+    return captured.get()
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _LOG_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 def size(count: float) -> str:
@@ -44,33 +55,22 @@ def size(count: float) -> str:
     return f"{count:.1f} {_UNITS[-1]}"
 
 
-class Progress:
-    """A bar of bytes that is redrawn in place on a terminal, and a line every few seconds in a log.
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar of `total` bytes on a terminal, its last state as one line in a log; yields what counts more bytes."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), DownloadColumn())
+    with Progress(*columns, TransferSpeedColumn(), console=_console(stderr=True)) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda count: bar.advance(task, count)
 
-    Called from several threads at once by boto3; the worst a race can do is to draw once too often.
-    """
 
-    def __init__(self, label: str, total: int) -> None:
-        self._label, self._total, self._done = label, total, 0
-        self._start = self._drawn = time.monotonic()
-        self._tty = sys.stderr.isatty()
-
-    def __call__(self, count: int) -> None:
-        """Count `count` more bytes."""
-        self._done += count
-        now = time.monotonic()
-        if now - self._drawn >= (_STEP_SECONDS_TTY if self._tty else _STEP_SECONDS_LOG):
-            self._drawn = now
-            self._draw(now, end="\r" if self._tty else "\n")
-
-    def close(self) -> None:
-        """Draw the last state for good."""
-        self._draw(time.monotonic(), end="\n")
-
-    def _draw(self, now: float, end: str) -> None:
-        share = min(1.0, self._done / self._total) if self._total else 1.0
-        rate = self._done / max(now - self._start, 0.001)
-        bar = "█" * round(share * _BAR)
-        text = f"{self._label} [{bar:<{_BAR}}] {share:4.0%} {size(self._done)} of {size(self._total)}, {size(rate)}/s"
-        sys.stderr.write(f"{text:<100}{end}" if self._tty else f"{text}{end}")
-        sys.stderr.flush()
+def histogram(counts: list[tuple[str, int]]) -> Table:
+    """A bar for each label, as long as its count says."""
+    most = max((count for _, count in counts), default=0)
+    table = Table.grid(padding=(0, 1))
+    table.add_column(justify="right")
+    table.add_column(width=_BAR_WIDTH)
+    table.add_column()
+    for label, count in counts:
+        table.add_row(label, Bar(most or 1, 0, count, width=_BAR_WIDTH), str(count))
+    return table

@@ -1,12 +1,10 @@
-"""Latencies as figures, as a plot for the terminal and as a PNG."""
+"""Latencies as figures and as a PNG."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -21,29 +19,18 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def bar(length: float, width: int) -> str:
-    """A bar of `length` (0 to 1) of `width` characters, exact to an eighth of a character."""
-    eighths = round(max(0.0, min(1.0, length)) * width * 8)
-    full, rest = divmod(eighths, 8)
-    return "█" * full + (_EIGHTHS[rest] if rest else "")
-
-
-def histogram(values: Sequence[float], rows: int = 10, width: int = 50) -> list[str]:
-    """Lines of a histogram of `values` in seconds: range, bar, count. Empty for no values."""
+def distribution(values: Sequence[float], rows: int = 10) -> list[tuple[str, int]]:
+    """How many of `values` (seconds) lie in each of `rows` equal ranges between the smallest and the largest."""
     if not values:
         return []
     low, high = min(values), max(values)
     step = (high - low) / rows
     if step <= 0:
-        return [f"{low:7.2f} s        │{bar(1, width)} {len(values)}"]
+        return [(f"{low:.2f} s", len(values))]
     counts = [0] * rows
     for value in values:
         counts[min(rows - 1, int((value - low) / step))] += 1
-    most = max(counts)
-    return [
-        f"{low + row * step:7.2f} - {low + (row + 1) * step:6.2f} s │{bar(count / most, width)} {count}"
-        for row, count in enumerate(counts)
-    ]
+    return [(f"{low + row * step:.2f} - {low + (row + 1) * step:.2f} s", count) for row, count in enumerate(counts)]
 
 
 def write_png(path: Path, latencies: Sequence[float], title: str) -> None:

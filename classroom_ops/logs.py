@@ -1,4 +1,4 @@
-"""``logs``: everything that tells why something went wrong, in one archive, without secrets."""
+"""``logs``: everything that tells why something went wrong, in one archive, without secrets and students' names."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from classroom_contract import ContractError
+from classroom_contract.gallery import GalleryFile
 from classroom_ops import status
-from classroom_ops.aws import Aws
+from classroom_ops.aws import Aws, AwsFailure, is_missing
 from classroom_ops.commands import run, ssh
 from classroom_ops.environment import PROJECT_ROOT, Endpoints
 from classroom_ops.errors import OpsError, UsageError
@@ -248,6 +250,27 @@ def target_of(endpoints: Endpoints, output: str | None) -> Path:
     return path
 
 
+def student_names(aws: Aws) -> set[str]:
+    """Names in the table of records, and of everybody whose encodings are known.
+
+    Raises:
+        AwsFailure: they cannot be read.
+        ContractError: the file of known encodings is damaged.
+    """
+    place = aws.endpoints
+    pages = aws.dynamodb.get_paginator("scan").paginate(
+        TableName=place.table, ProjectionExpression="#name", ExpressionAttributeNames={"#name": "name"}
+    )
+    names = {item["name"]["S"] for page in pages for item in page["Items"]}
+    try:
+        body = aws.s3.get_object(Bucket=place.gallery_bucket, Key=place.gallery_key)["Body"].read()
+    except AwsFailure as error:
+        if is_missing(error):
+            return names
+        raise
+    return names | {name for name, _ in GalleryFile.parse(body).students}
+
+
 def make(endpoints: Endpoints, output: str | None) -> tuple[Path, int, list[str]]:
     """Make the archive; returns its path, its size in bytes and the sources that could not be collected.
 
@@ -256,5 +279,12 @@ def make(endpoints: Endpoints, output: str | None) -> tuple[Path, int, list[str]
     """
     target = target_of(endpoints, output)
     texts = collect(sources(endpoints))
-    missing = [name for name, text in texts.items() if text.startswith("could not be collected")]
-    return target, write(target, texts, Redactor(known_secrets(endpoints.state_dir))), missing
+    missing = [
+        f"{name} (the archive says why)" for name, said in texts.items() if said.startswith("could not be collected")
+    ]
+    names: set[str] = set()
+    try:
+        names = student_names(Aws(endpoints, read_seconds=20, attempts=1))
+    except (*AwsFailure, ContractError) as error:
+        missing.append(f"names of the students, so look for some before you hand the archive on ({error})")
+    return target, write(target, texts, Redactor(known_secrets(endpoints.state_dir), names)), missing

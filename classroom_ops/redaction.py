@@ -1,16 +1,19 @@
-"""Takes secrets out of text that leaves the machine: the known ones, and whatever looks like one."""
+"""Takes secrets and students' names out of text that leaves the machine: known ones, and what looks like one."""
 
 from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
 REDACTED = "[redacted]"
+STUDENT = "[student]"
 # Shorter values ("local", "demo") are words of ordinary text: taking them out would make a log unreadable and hide
 # nothing. The project generates nothing shorter than this.
 MIN_LENGTH = 8
@@ -45,18 +48,29 @@ _SHAPES = (
 _HARMLESS = re.compile(r"^[\"']?(?:true|false|null|none|yes|no|\d{1,6}|)[\"']?$", re.IGNORECASE)
 
 
-class Redactor:
-    """Replaces `values` and everything that looks like a secret."""
+# Members of a log's JSON that hold names: students, a student.
+_STUDENTS = re.compile(r"""(?P<name>["']students?["']\s*:\s*)(?P<value>\[[^\]{}]*\]|"(?:[^"\\]|\\.)*"|'[^']*')""")
+# What may stand between the words of a name in a file name, a URL or a key.
+_BETWEEN = r"(?:[\s_.+-]|%20)+"
 
-    def __init__(self, values: Iterable[str] = ()) -> None:
+
+class Redactor:
+    """Replaces `values`, the `students`' names, and everything that looks like either."""
+
+    def __init__(self, values: Iterable[str] = (), students: Iterable[str] = ()) -> None:
         wanted = {value for value in values if len(value) >= MIN_LENGTH}
         wanted |= {json.dumps(value)[1:-1] for value in wanted}
         # The longest first, for one may be a part of another.
         ordered = sorted(wanted, key=len, reverse=True)
         self._values = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        names = sorted({form for name in students for form in _spellings(name)}, key=len, reverse=True)
+        self._students = re.compile(rf"(?<!\w)(?:{'|'.join(names)})(?!\w)") if names else None
 
     def __call__(self, text: str) -> str:
-        """`text` without secrets."""
+        """`text` without secrets and names."""
+        text = _STUDENTS.sub(rf"\g<name>{json.dumps(STUDENT)}", text)
+        if self._students:
+            text = self._students.sub(STUDENT, text)
         text = _PRIVATE_KEY.sub(REDACTED, text)
         if self._values:
             text = self._values.sub(REDACTED, text)
@@ -67,6 +81,22 @@ class Redactor:
         for shape in _SHAPES:
             text = shape.sub(REDACTED, text)
         return text
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """Patterns for a name: as it is, in Unicode's other form, escaped in JSON or a URL.
+
+    Several words are found in any case and with whatever a file name has between them. A single word is found only as
+    it is written: "may" is no student.
+    """
+    words = name.split()
+    if not words:
+        return
+    for form in ("NFC", "NFD"):
+        spelt = [unicodedata.normalize(form, word) for word in words]
+        for escape in (str, lambda word: json.dumps(word)[1:-1], quote):
+            pattern = _BETWEEN.join(re.escape(escape(word)) for word in spelt)
+            yield f"(?i:{pattern})" if len(words) > 1 else pattern
 
 
 def _hide(match: re.Match[str]) -> str:

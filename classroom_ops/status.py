@@ -1,4 +1,4 @@
-"""``status``: is every part of the environment well? Read only, all parts asked at once, one screen."""
+"""``status``: is every part of the environment healthy? Read only, all parts asked at once, one screen."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from classroom_contract import ContractError
+from classroom_contract.gallery import GalleryFile
 from classroom_ops.aws import Aws, AwsFailure, is_missing, reason
 from classroom_ops.commands import POLLER_STATUS, run, ssh
-from classroom_ops.console import DIM, GREEN, RED, YELLOW, colour, size
+from classroom_ops.console import size
 from classroom_ops.environment import Endpoints
 from classroom_ops.errors import OpsError
 
@@ -40,16 +46,19 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Part:
-    """One line of the screen: `facts` for people, `data` for programs, `mend` what to type when it is not well."""
+    """One line of the screen: `facts` for people, `data` for programs, `fix` what to type when it is not healthy."""
 
     name: str
     state: State
     facts: str
-    mend: str | None = None
+    fix: str | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-Asked = tuple[str, str, Callable[[], Part | list[Part]]]  # name, mending command when down, question
+Probe = tuple[str, str, Callable[[], Part | list[Part]]]  # name, what to type when it is down, question
+
+
+_STYLES = {State.OK: "green", State.WARN: "yellow", State.DOWN: "red"}
 
 
 class PartDownError(Exception):
@@ -94,7 +103,7 @@ def dead_letters(aws: Aws) -> Part:
     counts = {name: aws.depth(name).total for name in aws.endpoints.dead_letter_queues}
     facts = ", ".join(f"{name} {count}" for name, count in counts.items())
     if any(counts.values()):
-        return Part("dead letters", State.DOWN, facts, "make logs collects why; mend it, then upload again", counts)
+        return Part("dead letters", State.DOWN, facts, "make logs collects why; fix it, then upload again", counts)
     return Part("dead letters", State.OK, facts, data=counts)
 
 
@@ -133,17 +142,13 @@ def gallery(aws: Aws) -> Part:
             raise PartDownError(text) from error
         raise
     try:
-        content = json.loads(body)
-        students = content["students"]
-        data = {
-            "version": str(content["version"]),
-            "students": len(students),
-            "encodings": sum(len(student["encodings"]) for student in students),
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise PartDownError(f"damaged: {type(error).__name__}: {error}") from error
+        known = GalleryFile.parse(body)
+    except ContractError as error:
+        raise PartDownError(f"damaged: {error}") from error
+    encodings = sum(len(one) for _, one in known.students)
+    data = {"version": known.version, "students": len(known.students), "encodings": encodings}
     facts = f"version {data['version']}, {data['students']} students, {data['encodings']} encodings"
-    if not students:
+    if not known.students:
         return Part("gallery", State.WARN, facts, "make enroll PHOTOS=dir ROSTER=students.csv", data)
     return Part("gallery", State.OK, facts, data=data)
 
@@ -273,14 +278,14 @@ def read_poller(host: str, active: str, status: str, disk: str, memory: str) -> 
         counters = json.loads(status)
     except ValueError:
         counters = None
-    state, mend = State.OK, None
+    state, fix = State.OK, None
     if isinstance(counters, dict):
         data["status"] = counters
         facts += [f"{counters[key]} {key.replace('_', ' ')}" for key in _COUNTERS if counters.get(key) is not None]
         facts.append(f"last activity {str(counters.get('last_activity') or 'none')[:19].replace('T', ' ')}")
         problems = counters.get("problems")
         if isinstance(problems, dict) and problems:
-            state, mend = State.WARN, "make logs; the poller goes on by itself when the cause is gone"
+            state, fix = State.WARN, "make logs; the poller goes on by itself when the cause is gone"
             facts += [str(problem) for problem in problems.values()]
     numbers = disk.split()
     if len(numbers) == 2 and all(number.isdigit() for number in numbers):
@@ -288,14 +293,14 @@ def read_poller(host: str, active: str, status: str, disk: str, memory: str) -> 
         data["disk_available_bytes"] = available
         facts.append(f"disk {size(available)} free")
         if available < total * _LOW_DISK_SHARE:
-            state, mend = State.WARN, f"make room on {host}; the poller goes on by itself"
+            state, fix = State.WARN, f"make room on {host}; the poller goes on by itself"
     kilobytes = memory.split()[1:2]
     if kilobytes and kilobytes[0].isdigit():
         data["memory_available_bytes"] = int(kilobytes[0]) * 1024
         facts.append(f"memory {size(int(kilobytes[0]) * 1024)} free")
     if not data["active"]:
-        state, mend = State.DOWN, "make up"
-    return Part(title, state, ", ".join(facts), mend, data)
+        state, fix = State.DOWN, "make up"
+    return Part(title, state, ", ".join(facts), fix, data)
 
 
 def machine(state_dir: Path) -> Part:
@@ -317,11 +322,11 @@ def machine(state_dir: Path) -> Part:
 # -- all together ------------------------------------------------------------------------------------------------------
 
 
-def probes(endpoints: Endpoints) -> list[Asked]:
-    """Everything to ask: name, mending command when it is down, and the question."""
+def probes(endpoints: Endpoints) -> list[Probe]:
+    """Everything to ask: name, what to type when it is down, and the question."""
     aws = Aws(endpoints, read_seconds=_CALL_SECONDS, attempts=1)
     reach = "make up" if endpoints.endpoint_url else "check the credentials and the network of this machine"
-    asked: list[Asked] = [("AWS", reach, lambda: identity(aws))]
+    asked: list[Probe] = [("AWS", reach, lambda: identity(aws))]
     if endpoints.aws_container is not None:
         name = endpoints.aws_container
         asked.append(("emulator", "make up", lambda: container(name, "emulator")))
@@ -349,21 +354,21 @@ def probes(endpoints: Endpoints) -> list[Asked]:
 
 def gather(
     endpoints: Endpoints,
-    asked: Sequence[Asked],
+    asked: Sequence[Probe],
     seconds: float = PROBE_SECONDS,
 ) -> list[Part]:
     """Ask everything at once; what has not answered after `seconds` is down."""
     answers: dict[int, list[Part]] = {}
 
-    def work(number: int, name: str, mend: str, probe: Callable[[], Part | list[Part]]) -> None:
+    def work(number: int, name: str, fix: str, probe: Callable[[], Part | list[Part]]) -> None:
         try:
             found = probe()
         except (PartDownError, OpsError) as error:
-            found = Part(name, State.DOWN, str(error), mend)
+            found = Part(name, State.DOWN, str(error), fix)
         except AwsFailure as error:
-            found = Part(name, State.DOWN, reason(error, endpoints), mend)
+            found = Part(name, State.DOWN, reason(error, endpoints), fix)
         except Exception as error:  # one part that answers nonsense must not hide the others
-            found = Part(name, State.DOWN, f"{type(error).__name__}: {error}".splitlines()[0][:160], mend)
+            found = Part(name, State.DOWN, f"{type(error).__name__}: {error}".splitlines()[0][:160], fix)
         answers[number] = found if isinstance(found, list) else [found]
 
     threads = [
@@ -375,26 +380,21 @@ def gather(
     for thread in threads:
         thread.join(timeout=max(0.0, deadline - time.monotonic()))
     parts: list[Part] = []
-    for number, (name, mend, _) in enumerate(asked):
-        parts += answers.get(number) or [Part(name, State.DOWN, f"no answer within {seconds:.0f} s", mend)]
+    for number, (name, fix, _) in enumerate(asked):
+        parts += answers.get(number) or [Part(name, State.DOWN, f"no answer within {seconds:.0f} s", fix)]
     return parts
 
 
-def lines(endpoints: Endpoints, parts: Sequence[Part], *, colours: bool) -> list[str]:
-    """The screen."""
-    codes = {State.OK: GREEN, State.WARN: YELLOW, State.DOWN: RED}
-    where = endpoints.endpoint_url or "AWS"
-    width = max(len(part.name) for part in parts)
-    shown = [f"Smart Classroom {endpoints.environment}: {where}, region {endpoints.region}"]
+def screen(endpoints: Endpoints, parts: Sequence[Part]) -> Group:
+    """The screen: a line for each part, and what to type about those that are not healthy."""
+    title = f"Smart Classroom {endpoints.environment}: {endpoints.endpoint_url or 'AWS'}, region {endpoints.region}"
+    table = Table.grid(padding=(0, 2))
     for part in parts:
-        state = colour(f"{part.state.upper():<4}", codes[part.state], enabled=colours)
-        shown.append(f"{state}  {part.name:<{width}}  {part.facts}")
-    sick = [part for part in parts if part.mend]
-    if not sick:
-        shown.append(colour("All parts are well. Next: make upload VIDEO=clip.mp4", DIM, enabled=colours))
-    for part in sick:
-        shown.append(f"what next: {part.name}: {part.mend}")
-    return shown
+        table.add_row(Text(part.state.upper(), style=_STYLES[part.state]), part.name, part.facts)
+    advice: list[RenderableType] = [f"what next: {part.name}: {part.fix}" for part in parts if part.fix]
+    if not advice:
+        advice.append(Text("All parts are healthy. Next: make upload VIDEO=clip.mp4", style="dim"))
+    return Group(title, table, *advice)
 
 
 def document(endpoints: Endpoints, parts: Sequence[Part]) -> dict[str, Any]:
@@ -402,14 +402,14 @@ def document(endpoints: Endpoints, parts: Sequence[Part]) -> dict[str, Any]:
     return {
         "schema": 1,
         "environment": endpoints.environment,
-        "well": is_well(parts),
+        "healthy": is_healthy(parts),
         "parts": [
-            {"name": one.name, "state": one.state, "facts": one.facts, "mend": one.mend, "data": dict(one.data)}
+            {"name": one.name, "state": one.state, "facts": one.facts, "fix": one.fix, "data": dict(one.data)}
             for one in parts
         ],
     }
 
 
-def is_well(parts: Sequence[Part]) -> bool:
+def is_healthy(parts: Sequence[Part]) -> bool:
     """Whether no part is down."""
     return all(part.state is not State.DOWN for part in parts)

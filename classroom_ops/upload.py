@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_plus
@@ -11,10 +13,12 @@ from urllib.parse import unquote_plus
 from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 
+from classroom_contract.keys import VIDEO_SUFFIXES, is_video
+from classroom_contract.results import SeenStudent
 from classroom_ops import answers, stored
 from classroom_ops.answers import Answer, Upload
 from classroom_ops.aws import Aws, AwsFailure, explain
-from classroom_ops.console import Progress, say, size
+from classroom_ops.console import info, progress, size
 from classroom_ops.errors import CommandError, NoAnswerError, OpsError, UsageError
 
 TICK_SECONDS = 0.1
@@ -24,6 +28,7 @@ ON_VM_SECONDS = 15.0
 MEBIBYTE = 1024 * 1024
 _TRANSFER = TransferConfig(multipart_threshold=8 * MEBIBYTE, multipart_chunksize=8 * MEBIBYTE, max_concurrency=4)
 _MAX_KEY_BYTES = 1024
+_LONG_CLIP_SECONDS = 60  # of a longer one it is said when each student was seen
 
 
 @dataclass(frozen=True)
@@ -63,13 +68,12 @@ def check_key(key: str | None, video: Path) -> str:
     Raises:
         UsageError: S3 would refuse the key, or no event would be made for it.
     """
-    chosen = key if key is not None else f"{video.stem}{video.suffix.lower()}"
-    if not chosen.endswith(answers.SUFFIX) or chosen.rsplit("/", 1)[-1] == answers.SUFFIX:
+    chosen = key if key is not None else video.name
+    if not is_video(chosen):
+        endings = ", ".join(VIDEO_SUFFIXES)
         raise UsageError(
-            f"the key {chosen!r} would never be answered: only names that end in .mp4 are; give KEY=name.mp4"
+            f"the key {chosen!r} would never be answered: only names that end in {endings} are; give KEY=name.mp4"
         )
-    if chosen.startswith(f"{answers.GALLERY_FOLDER}/"):
-        raise UsageError(f"the key {chosen!r} cannot be used: {answers.GALLERY_FOLDER}/ is where the encodings are")
     if chosen.startswith("/") or len(chosen.encode(errors="replace")) > _MAX_KEY_BYTES:
         raise UsageError(f"the key {chosen[:60]!r} cannot be used: no leading slash, at most {_MAX_KEY_BYTES} bytes")
     try:
@@ -86,19 +90,23 @@ def send(aws: Aws, video: Path, key: str, *, quiet: bool = False) -> Upload:
         OpsError: S3 did not take it.
     """
     bucket = aws.endpoints.input_bucket
-    before = answers.mark(aws, answers.result_keys(key).json)
-    total = video.stat().st_size
-    progress = None if quiet else Progress(f"uploading {video.name}", total)
+    before = answers.object_state(aws, answers.account_key(key))
+    shown = nullcontext() if quiet else progress(f"uploading {video.name}", video.stat().st_size)
+    kind = {"ContentType": mimetypes.guess_type(key.lower())[0] or "video/mp4"}
     try:
-        aws.s3.upload_file(
-            str(video), bucket, key, ExtraArgs={"ContentType": "video/mp4"}, Callback=progress, Config=_TRANSFER
-        )
+        with shown as advance:
+            aws.s3.upload_file(str(video), bucket, key, ExtraArgs=kind, Callback=advance, Config=_TRANSFER)
     except S3UploadFailedError as error:
-        raise OpsError(f"{video} was not uploaded: {error}: run make status") from error
-    if progress:
-        progress.close()
+        raise OpsError(_why_not_uploaded(aws, video, error)) from error
     head = aws.s3.head_object(Bucket=bucket, Key=key)
     return Upload(key, head["ETag"].strip('"'), head["LastModified"], before)
+
+
+def _why_not_uploaded(aws: Aws, video: Path, error: S3UploadFailedError) -> str:
+    """One sentence. boto3 wraps what S3 said into a text of its own."""
+    cause = error.__context__
+    said = explain(cause, aws.endpoints) if isinstance(cause, AwsFailure) else f"{error}: run make status"
+    return f"{video} was not uploaded: {said}"
 
 
 def await_answer(aws: Aws, upload: Upload, timeout: float, dead_before: int) -> Answer:
@@ -184,16 +192,31 @@ def upload(aws: Aws, video: Path, key: str, timeout: float) -> str:
 
 def report(aws: Aws, video: Path, sent: Upload, answer: Answer, times: Times) -> None:
     """Tell the reader what was answered and where it is."""
-    endpoints = aws.endpoints
-    keys = answers.result_keys(sent.key)
-    students = [
-        one.name if one.distance is None else f"{one.name} (distance {one.distance:.2f})" for one in answer.students
-    ]
-    say(f"status    {answer.status}")
-    say(f"students  {', '.join(students) or 'none'}")
-    say(f"took      {times.answer:.2f} s after the upload of {size(video.stat().st_size)} in {times.upload:.2f} s")
-    say(f"bucket    s3://{endpoints.output_bucket}/{keys.csv}, beside it .json and, if a frame was decoded, .jpg")
-    say(f"VM        {_on_vm(aws, sent)}")
+    result = answer.result
+    place = f"s3://{aws.endpoints.output_bucket}/{answers.table_key(sent.key)}"
+    picture = f", picture {result.frame.rpartition('/')[2]}" if result.frame else ""
+    info(f"status    {answer.status}" + (f": {result.reason}" if result.reason else ""))
+    for number, student in enumerate(result.students):
+        info(f"{'' if number else 'students':<10}{_seen(student, result.duration_seconds)}")
+    if not result.students:
+        info("students  none")
+    info(f"took      {times.answer:.2f} s after the upload of {size(video.stat().st_size)} in {times.upload:.2f} s")
+    info(f"bucket    {place}, beside it .json{picture}")
+    info(f"VM        {_on_vm(aws, sent)}")
+
+
+def _seen(student: SeenStudent, duration_seconds: float) -> str:
+    """A student, how sure the name is, and in a long clip when they were seen."""
+    text = f"{student.name}: {student.confidence.value} (distance {student.distance:.2f})"
+    if duration_seconds <= _LONG_CLIP_SECONDS or not student.appearance.seen:
+        return text
+    return f"{text}, seen {', '.join(f'{_clock(begin)}-{_clock(end)}' for begin, end in student.appearance.seen)}"
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as a player shows them: 75 is ``1:15``."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"
 
 
 def _on_vm(aws: Aws, sent: Upload) -> str:
@@ -216,6 +239,9 @@ def run(aws: Aws, video: str, key: str | None, timeout: float) -> str:
     """Check what was typed, then `upload`."""
     path = check_video(video)
     chosen = check_key(key, path)
+    place = aws.endpoints
+    if (place.gallery_bucket, place.gallery_key) == (place.output_bucket, answers.account_key(chosen)):
+        raise UsageError(f"the key {chosen!r} cannot be used: its answer would replace the known encodings")
     try:
         return upload(aws, path, chosen, timeout)
     except AwsFailure as error:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from boto3.dynamodb.types import TypeDeserializer
+
+from classroom_contract import ContractError
+from classroom_contract.tables import Row, parse_csv
 from classroom_ops import answers, stored, upload, workload
 from classroom_ops.answers import Answer, Upload
 from classroom_ops.aws import Aws, AwsFailure, explain
@@ -24,33 +27,42 @@ TICK_SECONDS = 0.5
 class Proof:
     """What one video showed.
 
-    ``seconds`` lie between the end of the upload and the answer; ``rows`` are those of the CSV; ``path`` is the
-    result's CSV on the VM ``host``.
+    `seconds` lie between the end of the upload and the answer; `rows` are those of the CSV; `path` is the
+    result's CSV on the VM `host`.
     """
 
     clip: str
     seconds: float
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[Row, ...]
     host: str
     path: str
 
 
-def records(aws: Aws, names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    """Name, major and year of each student as the table holds them.
+def records(aws: Aws, names: Sequence[str]) -> tuple[Row, ...]:
+    """Name, major and year of each student as the table holds them; at most a hundred.
 
     Raises:
         OpsError: a student has no record.
     """
-    rows = []
-    for name in names:
-        found = aws.dynamodb.get_item(TableName=aws.endpoints.table, Key={"name": {"S": name}}).get("Item")
-        if not found:
-            raise OpsError(f"{name} is in the CSV but not in the table {aws.endpoints.table}: run make enroll")
-        rows.append((name, *(str(next(iter(found[column].values()))) for column in ("major", "year"))))
-    return tuple(rows)
+    if not names:
+        return ()
+    table = aws.endpoints.table
+    keys = [{"name": {"S": name}} for name in names]
+    answer = aws.dynamodb.batch_get_item(RequestItems={table: {"Keys": keys, "ConsistentRead": True}})
+    if answer.get("UnprocessedKeys"):
+        raise OpsError(f"the table {table} is busy: run the command again")
+    read = TypeDeserializer().deserialize
+    found = [{name: read(value) for name, value in item.items()} for item in answer["Responses"].get(table, [])]
+    by_name = {str(item["name"]): item for item in found}
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        raise OpsError(f"{', '.join(missing)} is in the CSV but not in the table {table}: run make enroll")
+    return tuple(
+        Row(name, str(by_name[name].get("major") or ""), str(by_name[name].get("year") or "")) for name in names
+    )
 
 
-def compare(expected: workload.Expected, answer: Answer, in_table: tuple[tuple[str, ...], ...]) -> None:
+def compare(expected: workload.Expected, answer: Answer, in_table: tuple[Row, ...]) -> None:
     """Hold the answer against what the clip shows and against the table.
 
     Raises:
@@ -61,17 +73,12 @@ def compare(expected: workload.Expected, answer: Answer, in_table: tuple[tuple[s
             f"the clip shows {', '.join(expected.students) or 'nobody'} ({expected.status}), but the answer is "
             f"{', '.join(answer.names) or 'nobody'} ({answer.status}): make enroll loads students, make logs says why"
         )
-    if rows_of(answer.csv) != in_table:
-        raise OpsError(f"the CSV says {rows_of(answer.csv)}, the table {in_table}: upload the video again")
+    if answer.rows != in_table:
+        raise OpsError(f"the CSV says {answer.rows}, the table {in_table}: upload the video again")
 
 
-def rows_of(text: str) -> tuple[tuple[str, ...], ...]:
-    """The rows of a result CSV without its header."""
-    return tuple(tuple(row) for row in list(csv.reader(io.StringIO(text)))[1:])
-
-
-def on_vm(endpoints: Endpoints, sent: Upload, wanted: str, seconds: float = ON_VM_SECONDS) -> stored.Stored:
-    """Wait until a VM holds the result of ``sent`` with the rows of ``wanted``, the CSV in the bucket.
+def on_vm(endpoints: Endpoints, sent: Upload, wanted: Answer, seconds: float = ON_VM_SECONDS) -> stored.Stored:
+    """Wait until a VM holds the result of `sent` with the rows of `wanted`, the answer in the bucket.
 
     Raises:
         NoAnswerError: it did not come in time, or says something else.
@@ -83,8 +90,12 @@ def on_vm(endpoints: Endpoints, sent: Upload, wanted: str, seconds: float = ON_V
             raise NoAnswerError(f"the bucket has the answer, but no VM stored it within {seconds:.0f} s: make status")
         time.sleep(TICK_SECONDS)
     file, text = found
-    if rows_of(text) != rows_of(wanted):
-        raise NoAnswerError(f"{file.host}:{file.path} says {text!r}, the bucket {wanted!r}: make logs")
+    try:
+        rows = parse_csv(text)
+    except ContractError as error:
+        raise NoAnswerError(f"{file.host}:{file.path} is damaged: {error}: make logs") from error
+    if rows != wanted.rows:
+        raise NoAnswerError(f"{file.host}:{file.path} says {rows}, the bucket {wanted.rows}: make logs")
     return file
 
 
@@ -105,16 +116,15 @@ def prove(aws: Aws, media: Path) -> Proof:
     answer = upload.await_answer(aws, sent, timeout=120, dead_before=dead_before)
     seconds = time.monotonic() - begin
     compare(clips[clip], answer, records(aws, answer.names))
-    result = on_vm(aws.endpoints, sent, answer.csv)
-    remove(aws, key, result)
-    return Proof(clip.name, seconds, rows_of(answer.csv), result.host, result.path)
+    result = on_vm(aws.endpoints, sent, answer)
+    remove(aws, sent, result)
+    return Proof(clip.name, seconds, answer.rows, result.host, result.path)
 
 
-def remove(aws: Aws, key: str, result: stored.Stored) -> None:
-    """Remove a video and all that was made of it; ``result`` is the CSV on the VM."""
-    keys = answers.result_keys(key)
-    aws.s3.delete_object(Bucket=aws.endpoints.input_bucket, Key=key)
-    for name in (keys.csv, keys.json, keys.frame):
+def remove(aws: Aws, sent: Upload, result: stored.Stored) -> None:
+    """Remove a video and all that was made of it; `result` is the CSV on the VM."""
+    aws.s3.delete_object(Bucket=aws.endpoints.input_bucket, Key=sent.key)
+    for name in answers.result_objects(sent.key, sent.etag):
         aws.s3.delete_object(Bucket=aws.endpoints.output_bucket, Key=name)
     stored.remove(aws.endpoints, [stored.Stored(result.host, f"{result.path.removesuffix('.csv')}.json")])
 
@@ -156,7 +166,7 @@ def lines(endpoints: Endpoints, proof: Proof, dead: int) -> list[str]:
 
 
 def run(aws: Aws, media: Path) -> list[str]:
-    """``prove``, then the closing table."""
+    """`prove`, then the closing table."""
     try:
         proof = prove(aws, media)
         return lines(aws.endpoints, proof, dead_letters(aws))

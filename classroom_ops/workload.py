@@ -11,15 +11,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group, RenderableType
+from rich.table import Column, Table
+
 from classroom_ops import answers, latency, stored
 from classroom_ops.answers import Answer
 from classroom_ops.aws import Aws, AwsFailure, explain
-from classroom_ops.console import say
+from classroom_ops.console import histogram, info, show
 from classroom_ops.environment import PROJECT_ROOT
 from classroom_ops.errors import CommandError, OpsError, UsageError
 from classroom_ops.stored import Stored
@@ -50,6 +53,7 @@ class Clip:
     key: str
     source: Path
     expected: Expected
+    etag: str | None = None
     uploaded_at: float | None = None
     seen_at: float | None = None
     written_at: float | None = None
@@ -66,7 +70,7 @@ class Clip:
         """
         if self.uploaded_at is None or self.seen_at is None:
             return None
-        processed = self.answer.processed_at.timestamp() if self.answer and self.answer.processed_at else None
+        processed = self.answer.result.processed_at.timestamp() if self.answer else None
         for exact in (self.written_at, processed):
             if exact is not None and self.uploaded_at < exact < self.seen_at:
                 return exact - self.uploaded_at
@@ -120,10 +124,15 @@ class Run:
         return max(0.0, max(ends) - min(starts)) if starts and ends else 0.0
 
     @property
+    def stored_once(self) -> int | None:
+        """How many different results the VMs hold: a queue may give one message to two of them."""
+        return None if self.on_vm is None else len({Path(one.path).name for one in self.on_vm})
+
+    @property
     def succeeded(self) -> bool:
         """Every clip answered rightly, and each exactly once on the VMs."""
         everything_right = self.count("right") == len(self.clips)
-        return everything_right and self.on_vm is not None and len(self.on_vm) == len(self.clips)
+        return everything_right and self.stored_once == len(self.clips)
 
 
 def read_expected(media: Path) -> dict[Path, Expected]:
@@ -181,7 +190,7 @@ def execute(aws: Aws, run: Run) -> None:
             _watch(aws, run, uploading)
     except KeyboardInterrupt:
         run.interrupted = True
-        say("interrupted: what was answered until now is reported")
+        info("interrupted: what was answered until now is reported")
     _read(aws, run)
     if not run.interrupted:
         _count_on_vm(aws, run)
@@ -206,13 +215,13 @@ def _uploading(aws: Aws, run: Run) -> Iterator[Callable[[], bool]]:
             if run.rate and stop.wait(max(0.0, start + number / run.rate - time.monotonic())):
                 return
             try:
-                aws.s3.put_object(
+                put = aws.s3.put_object(
                     Bucket=aws.endpoints.input_bucket, Key=clip.key, Body=bodies[clip.source], ContentType="video/mp4"
                 )
             except AwsFailure as error:
                 clip.fault = f"not uploaded: {error}"
             else:
-                clip.uploaded_at = time.time()
+                clip.etag, clip.uploaded_at = put["ETag"].strip('"'), time.time()
 
     workers = [threading.Thread(target=work, daemon=True) for _ in range(UPLOADERS)]
     for worker in workers:
@@ -227,7 +236,7 @@ def _uploading(aws: Aws, run: Run) -> Iterator[Callable[[], bool]]:
 
 def _watch(aws: Aws, run: Run, uploading: Callable[[], bool]) -> None:
     """Note when each CSV appears, until all are there or the last has had its time."""
-    by_csv = {answers.result_keys(clip.key).csv: clip for clip in run.clips}
+    by_csv = {answers.table_key(clip.key): clip for clip in run.clips}
     reported = time.monotonic()
     deadline: float | None = None
     failures = 0
@@ -239,7 +248,7 @@ def _watch(aws: Aws, run: Run, uploading: Callable[[], bool]) -> None:
         except AwsFailure as error:  # an emulator that restarts is no reason to lose the run
             failures += 1
             if failures == 1:
-                say(f"the bucket cannot be listed just now ({type(error).__name__}), trying on")
+                info(f"the bucket cannot be listed just now ({type(error).__name__}), trying on")
             present = {}
         now = time.time()
         for key, modified in present.items():
@@ -254,7 +263,7 @@ def _watch(aws: Aws, run: Run, uploading: Callable[[], bool]) -> None:
             return
         if time.monotonic() - reported >= REPORT_SECONDS:
             reported = time.monotonic()
-            say(
+            info(
                 f"{sum(c.uploaded_at is not None for c in run.clips)} uploaded, {len(run.clips) - len(by_csv)} answered"
             )
         time.sleep(TICK_SECONDS)
@@ -297,19 +306,20 @@ def clean(aws: Aws, run: Run) -> None:
 
     A clip without an answer stays: its message may still be on its way, and the function would miss the video.
     """
-    done = [clip.key for clip in run.clips if clip.seen_at is not None]
-    results = [key for video in done for key in astuple(answers.result_keys(video))]
+    answered = [clip for clip in run.clips if clip.seen_at is not None]
+    done = [clip.key for clip in answered]
+    results = [key for clip in answered for key in answers.result_objects(clip.key, clip.etag or "")]
     for bucket, keys in ((aws.endpoints.input_bucket, done), (aws.endpoints.output_bucket, results)):
         for start in range(0, len(keys), _MAX_DELETE):
             some = keys[start : start + _MAX_DELETE]
             aws.s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True})
     left = sum(clip.uploaded_at is not None for clip in run.clips) - len(done)
     if left:
-        say(f"{left} clips without an answer stay below s3://{aws.endpoints.input_bucket}/{run.prefix}")
+        info(f"{left} clips without an answer stay below s3://{aws.endpoints.input_bucket}/{run.prefix}")
     try:
         stored.remove(aws.endpoints, run.on_vm or [])
     except CommandError as error:
-        say(f"the results of this run stay on the VM: {error}")
+        info(f"the results of this run stay on the VM: {error}")
 
 
 def _listed(aws: Aws, bucket: str, prefix: str) -> dict[str, datetime]:
@@ -350,7 +360,7 @@ def document(run: Run, environment: str) -> dict[str, Any]:
         "latency_seconds": figures,
         "on_vm": {
             "expected": len(run.clips),
-            "found": None if run.on_vm is None else len(run.on_vm),
+            "found": run.stored_once,
             "fault": run.vm_fault,
         },
         "clips": [
@@ -367,16 +377,17 @@ def document(run: Run, environment: str) -> dict[str, Any]:
     }
 
 
-def lines(run: Run) -> list[str]:
+def report(run: Run) -> Group:
     """The run as a person reads it."""
     total = len(run.clips)
-    shown = [f"{'verdict':<8} {'clips':>6}"]
-    shown += [f"{verdict:<8} {run.count(verdict):>6}" for verdict in ("right", "wrong", "late")]
-    shown.append(f"{'of':<8} {total:>6}")
+    verdicts = Table("verdict", Column("clips", justify="right"), box=None, pad_edge=False)
+    for verdict in ("right", "wrong", "late"):
+        verdicts.add_row(verdict, str(run.count(verdict)))
+    verdicts.add_row("of", str(total))
     found = "not asked" if run.interrupted else f"cannot be read: {run.vm_fault}"
-    if run.on_vm is not None:
-        found = f"{len(run.on_vm)}, " + ("each once" if len(run.on_vm) == total else f"but {total} were uploaded")
-    shown.append(f"on the VM: {found}")
+    if run.stored_once is not None:
+        found = f"{run.stored_once}, " + ("each once" if run.stored_once == total else f"but {total} were uploaded")
+    shown: list[RenderableType] = [verdicts, f"on the VM: {found}"]
     values = run.latencies
     if values:
         shown.append(
@@ -384,9 +395,8 @@ def lines(run: Run) -> list[str]:
             f"max {max(values):.2f} s (end of upload to answer)"
         )
         rate = f", {len(values) / run.seconds:.1f} clips/s" if run.seconds else ""
-        shown.append(f"all in {run.seconds:.1f} s{rate}")
-        shown += latency.histogram(values)
-    for clip in _first_sick(run.clips):
+        shown += [f"all in {run.seconds:.1f} s{rate}", histogram(latency.distribution(values))]
+    for clip in _first_failed(run.clips):
         answer = f"{clip.answer.status} {', '.join(clip.answer.names)}" if clip.answer else clip.fault or "no answer"
         shown.append(
             f"{clip.verdict}: {clip.key}: {answer.strip()} instead of "
@@ -394,10 +404,10 @@ def lines(run: Run) -> list[str]:
         )
     if run.count("late"):
         shown.append("late answers: make status shows what is slow or down, make logs collects why")
-    return shown
+    return Group(*shown)
 
 
-def _first_sick(clips: Sequence[Clip], most: int = 10) -> list[Clip]:
+def _first_failed(clips: Sequence[Clip], most: int = 10) -> list[Clip]:
     return [clip for clip in clips if clip.verdict != "right"][:most]
 
 
@@ -409,12 +419,11 @@ def run(aws: Aws, media: Path, count: int, seed: int, rate: float, timeout: floa
     """
     endpoints = aws.endpoints
     this = new_run(media, count, seed, rate, timeout)
-    say(f"uploading {count} clips to s3://{endpoints.input_bucket}/{this.prefix} (seed {seed})")
+    info(f"uploading {count} clips to s3://{endpoints.input_bucket}/{this.prefix} (seed {seed})")
     try:
-        answers.mark(aws, f"{this.prefix}reachable")
+        answers.object_state(aws, f"{this.prefix}reachable")
         execute(aws, this)
-        for line in lines(this):
-            say(line)
+        show(report(this))
         json_path = endpoints.state_dir / "workload.json"
         json_path.write_text(f"{json.dumps(document(this, endpoints.environment), indent=2)}\n", encoding="utf-8")
         written = [json_path]
@@ -422,7 +431,7 @@ def run(aws: Aws, media: Path, count: int, seed: int, rate: float, timeout: floa
             png_path = endpoints.state_dir / "workload.png"
             latency.write_png(png_path, this.latencies, f"{count} clips, {endpoints.environment}")
             written.append(png_path)
-        say(f"written: {', '.join(str(path) for path in written)}")
+        info(f"written: {', '.join(str(path) for path in written)}")
     except AwsFailure as error:
         raise OpsError(explain(error, endpoints)) from error
     finally:
@@ -430,7 +439,7 @@ def run(aws: Aws, media: Path, count: int, seed: int, rate: float, timeout: floa
             try:
                 clean(aws, this)
             except AwsFailure as error:
-                say(f"objects below {this.prefix} stay in the buckets: {error}")
+                info(f"objects below {this.prefix} stay in the buckets: {error}")
     if this.interrupted:
         return 130
     return 0 if this.succeeded else 1

@@ -37,7 +37,7 @@ class Config:
     least_budget_seconds: float = 8.0
     time_budget_seconds: float = 45.0
     reserve_seconds: float = 15.0
-    least_looks: int = 8
+    least_looks: int = 4
     minimum_confidence: Confidence = Confidence.PROBABLE
     blur_unknown_faces: bool = True
     rule: Rule = field(default_factory=Rule)

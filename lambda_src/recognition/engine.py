@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
-import itertools
 import math
 import threading
 from collections import deque
@@ -246,23 +245,18 @@ def find_faces(frame: Image) -> list[Box]:
 def _searched(picture: Image) -> Iterator[_Face]:
     """Yields what may be a face in a picture, in tiles: the more is searched at once, the more memory it takes."""
     height, width = picture.shape[:2]
-    for top, bottom, highest, lowest in _spans(height):
-        for left, right, leftmost, rightmost in _spans(width):
+    for top, bottom in _spans(height):
+        for left, right in _spans(width):
             for face in _detected(picture[top:bottom, left:right]):
-                moved = face.moved(left, top, 1)
-                # One in the part that tiles share is left to the tile in which it is farther from the edge.
-                if leftmost <= moved.x < rightmost and highest <= moved.y < lowest:
-                    yield moved
+                yield face.moved(left, top, 1)
 
 
-def _spans(length: int) -> Iterator[tuple[int, int, float, float]]:
-    """Yields where each tile begins and ends along a side, and between which middles faces are its own."""
+def _spans(length: int) -> list[tuple[int, int]]:
+    """Returns where each tile along a side begins and ends."""
     tiles = max(1, math.ceil((length - _OVERLAP) / (_TILE_SIDE - _OVERLAP)))
     size = math.ceil((length + (tiles - 1) * _OVERLAP) / tiles)
     starts = [n * (length - size) // max(1, tiles - 1) for n in range(tiles)]
-    borders = [(start + before + size) / 2 for before, start in itertools.pairwise(starts)]
-    for start, first, last in zip(starts, [-math.inf, *borders], [*borders, math.inf], strict=True):
-        yield start, start + size, first, last
+    return [(start, start + size) for start in starts]
 
 
 def _detected(picture: Image) -> list[_Face]:

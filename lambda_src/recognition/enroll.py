@@ -11,10 +11,10 @@ Students who are known already need no photo, and with --partial nobody does. Na
 list) are of samples: where one of them has the face of somebody else, the sample gives way instead of anything being
 wrong. Whoever is in the pickle and not in the roster is skipped.
 
-Prints {"gallery": ..., "records": [...], "warnings": [...], "gave_way": {sample: student}, "skipped": [...]} on standard
-output; the warnings, about what is only suspicious, on standard error, too, and how far it has come ("progress: 3 of 80"). When
-anything is wrong, everything that is wrong is listed on standard error, each line beginning with "enroll: ", nothing is
-printed, and the exit code is 1.
+Prints {"gallery": ..., "records": [...], "warnings": [...], "gave_way": {sample: student}, "skipped": [...]} on
+standard output. Warnings, about what is only suspicious, and how far it has come ("progress: 3 of 80") go to standard
+error. When anything is wrong, everything that is wrong is listed on standard error, each line beginning with
+"enroll: ", nothing is printed, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # no other decoder of Ope
 _MIN_WIDTH = 80  # pixels
 _MIN_SHARPNESS = 12.0
 _MAX_TURNED = 0.2
-# Of two photos, the distance less what is usual for such faces (`Neighbourhood.usual`). A quarter of one person's pairs is
-# below the first and two thirds are below the second; of two people's, 1 in 50,000 and 1 in 1,000 at most, whatever
+# Of two photos, the distance less what is usual for such faces (`Neighbourhood.usual`). Of one person's pairs a quarter
+# is below the first and two thirds are below the second; of two people's, 1 in 50,000 and 1 in 1,000 at most, whatever
 # their origin. So a class of 30 is refused wrongly once in 100 times, and warned of wrongly where faces are much alike.
 _SAME_FACE = -0.15
 _MAYBE_SAME_FACE = -0.05

@@ -36,12 +36,13 @@ class NotUnderstoodError(Exception):
 
 @dataclass(frozen=True)
 class VideoReference:
-    """An object that was created: its key as the teacher wrote it, ETag and version as far as the event says."""
+    """An object that was created: its key as the teacher wrote it, the rest as far as the event says."""
 
     bucket: str
     key: str
     etag: str | None = None
     version_id: str | None = None
+    size_bytes: int | None = None
 
     @property
     def correlation_id(self) -> str:
@@ -108,7 +109,7 @@ def _of_eventbridge(event: Mapping[str, Any]) -> list[VideoReference]:
         return []
     detail = event["detail"]
     stored = detail["object"]
-    return [_reference(detail["bucket"]["name"], stored["key"], stored.get("etag"), stored.get("version-id"))]
+    return [_reference(detail["bucket"]["name"], stored["key"], stored, "etag", "version-id")]
 
 
 def _of_record(record: Mapping[str, Any]) -> VideoReference | None:
@@ -122,13 +123,17 @@ def _of_record(record: Mapping[str, Any]) -> VideoReference | None:
     if not name.startswith("ObjectCreated:"):
         raise NotUnderstoodError(f"the event's name is {name!r}")
     stored = record["s3"]["object"]
-    return _reference(
-        record["s3"]["bucket"]["name"], unquote_plus(stored["key"]), stored.get("eTag"), stored.get("versionId")
-    )
+    return _reference(record["s3"]["bucket"]["name"], unquote_plus(stored["key"]), stored, "eTag", "versionId")
 
 
-def _reference(bucket: Any, key: Any, etag: Any, version_id: Any) -> VideoReference:
+def _reference(bucket: Any, key: Any, stored: Mapping[str, Any], etag: str, version: str) -> VideoReference:
     if not (isinstance(bucket, str) and bucket and isinstance(key, str) and key):
         raise NotUnderstoodError("the event names no bucket or no key")
-    version = str(version_id) if version_id and version_id != "null" else None
-    return VideoReference(bucket, key, str(etag) if etag else None, version)
+    version_id, size = stored.get(version), stored.get("size")
+    return VideoReference(
+        bucket,
+        key,
+        etag=str(stored[etag]) if stored.get(etag) else None,
+        version_id=str(version_id) if version_id and version_id != "null" else None,
+        size_bytes=size if isinstance(size, int) else None,
+    )

@@ -38,7 +38,8 @@ def about(correlation_id: str) -> Iterator[None]:
 
 def event(level: int, name: str, *, exc_info: bool = False, **fields: Any) -> None:
     """Logs one event with its fields; `level` is a number of the logging module."""
-    _logger.log(level, name, exc_info=exc_info, extra=fields)
+    # What Powertools does not define, it hands to the logger of the standard library; its stubs do not say so.
+    _logger.log(level, name, exc_info=exc_info, extra=fields)  # type: ignore[attr-defined]
 
 
 def metrics(status: str, values: Mapping[str, tuple[MetricUnit, float]]) -> None:

@@ -340,13 +340,18 @@ def _candidates(people: Sequence[Person], sightings: Sequence[Sighting], rule: R
 
 
 def is_settled(person: Person, gallery: Gallery, rule: Rule) -> bool:
-    """Tells whether more looks would change nothing: surely a student, or certainly nobody in two looks."""
+    """Tells whether more looks are worth nothing: surely a student, or in two looks a probable one or certainly nobody.
+
+    The limits hold for a single look, so a name from two is at least as good as they promise.
+    """
     match = gallery.nearest(person.mean)
     if match is None:
         return person.frames() >= _STRANGER_LOOKS
-    if rule.confidence(match.distance, match.margin, match.relative) is Confidence.SURE:
+    confidence = rule.confidence(match.distance, match.margin, match.relative)
+    if confidence is Confidence.SURE:
         return True
-    return person.frames() >= _STRANGER_LOOKS and rule.rules_out(match.distance, match.relative)
+    settled = confidence is not None or rule.rules_out(match.distance, match.relative)
+    return settled and person.frames() >= _STRANGER_LOOKS
 
 
 def decide_all(people: list[Person], gallery: Gallery, rule: Rule) -> list[Decision]:

@@ -67,13 +67,13 @@ class FaceNetwork:
 
     def __init__(self, path: Path) -> None:
         """Reads dlib_face_recognition_resnet_model_v1.dat. Raises WeightsError when it is another file."""
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            try:
+        try:
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 reader = _Reader(data)
                 self._convolutions = [reader.convolution() for _ in range(_CONVOLUTIONS)]
                 self._projection = reader.projection()
-            except (IndexError, ValueError) as error:
-                raise WeightsError(f"{path} is not the network that encodes faces: {error}") from error
+        except (IndexError, ValueError) as error:  # an empty file cannot be mapped
+            raise WeightsError(f"{path} is not the network that encodes faces: {error}") from error
 
     def encode(self, chips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Returns the encodings (n x 128) of aligned faces (n x 150 x 150 x 3, RGB)."""

@@ -69,10 +69,10 @@ class RangedObject:
         self.size_bytes, self.etag, self.version_id = 0, "", version_id
         self.last_modified: datetime | None = None
         is_small = expected_bytes is not None and expected_bytes <= whole_bytes
-        self._fetch(0, whole_bytes if is_small else min(whole_bytes, _FIRST_BLOCKS * block_bytes))
-        have = len(self._blocks) * block_bytes
-        if have < self.size_bytes <= whole_bytes:
-            self._fetch(have, self.size_bytes - have)
+        whole_blocks = -(-whole_bytes // block_bytes)
+        self._fetch(0, whole_blocks if is_small else _FIRST_BLOCKS)
+        if len(self._blocks) * block_bytes < self.size_bytes <= whole_bytes:
+            self._fetch(len(self._blocks), whole_blocks)
 
     def read(self, size: int = -1, /) -> bytes:
         """Returns the next bytes, as many as asked for unless the object ends."""
@@ -98,24 +98,24 @@ class RangedObject:
             self._run = self._run + 1 if number == self._next_block else 0
             # Two blocks after one another are a frame across their border, more of them are a file that is read on.
             ahead = min(_AHEAD_BLOCKS, max(1, 2 ** (self._run - 1)))
-            self._fetch(number * self._block_bytes, ahead * self._block_bytes)
+            self._fetch(number, ahead)
         self._blocks.move_to_end(number)
         return self._blocks[number]
 
-    def _fetch(self, start: int, size: int) -> None:
-        """Reads blocks, beginning with the one at `start`, and forgets those that were not used for longest."""
-        data = self._get(start, size)
-        first = start // self._block_bytes
-        for index in range(0, len(data), self._block_bytes):
-            self._blocks[(start + index) // self._block_bytes] = data[index : index + self._block_bytes]
-        self._next_block = first + -(-len(data) // self._block_bytes)
+    def _fetch(self, first: int, count: int) -> None:
+        """Reads blocks, whole ones but for the end, and forgets those that were not used for longest."""
+        size = self._block_bytes
+        data = self._get(first * size, count * size)
+        for index, start in enumerate(range(0, len(data), size)):
+            self._blocks[first + index] = data[start : start + size]
+        self._next_block = first + -(-len(data) // size)
         while len(self._blocks) > max(KEPT_BLOCKS, self._next_block - first):
             self._blocks.popitem(last=False)
 
     def _get(self, start: int, size: int) -> bytes:
         first = not self.etag
         end = start + size if first else min(start + size, self.size_bytes)
-        condition = {} if first else {"IfMatch": f'"{self.etag}"'}
+        condition: dict[str, Any] = {} if first else {"IfMatch": f'"{self.etag}"'}
         for attempt in range(1, _ATTEMPTS + 1):
             self.requests += 1
             try:

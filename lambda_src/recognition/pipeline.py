@@ -56,7 +56,7 @@ class Picture:
             # Averaging takes ten times as long, and down to half the size nobody sees the difference.
             interpolation = cv2.INTER_LINEAR if scale >= 1 / 2 else cv2.INTER_AREA
             image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=interpolation), np.uint8)
-        return cls(frame.number, frame.seconds, image, scale, tuple(boxes))
+        return cls(frame.number, round(frame.seconds, 3), image, scale, tuple(boxes))
 
 
 @dataclass
@@ -175,7 +175,7 @@ def _look(
         if isinstance(glance, engine.PictureError):
             failure = glance
             continue
-        analysis.looks.append(round(glance.seconds, 3))
+        analysis.looks.append(glance.seconds)
         analysis.add("decode", glance.decode_ms)
         analysis.add("detect", glance.detect_ms)
         started = time.monotonic()
@@ -254,7 +254,7 @@ def _glance(decoded: Future[tuple[Frame | None, float]]) -> _Glance | engine.Pic
         logs.event(logging.WARNING, "look_failed", seconds=frame.seconds, reason=str(error))
         return error
     detect_ms = (time.monotonic() - started) * 1000
-    return _Glance(frame.number, frame.seconds, boxes, faces, picture, decode_ms, detect_ms)
+    return _Glance(frame.number, round(frame.seconds, 3), boxes, faces, picture, decode_ms, detect_ms)
 
 
 def _encode(glance: _Glance, deadline: float) -> list[Sighting]:

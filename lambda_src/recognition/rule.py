@@ -7,14 +7,10 @@ of people (docs/recognition.md, "How right it is, and for whom"); `make evaluate
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
+from classroom_contract.results import Confidence
 
-class Confidence(StrEnum):
-    """How sure it is that a person is the student that is named."""
-
-    SURE = "sure"
-    PROBABLE = "probable"
+__all__ = ["Confidence", "Limits", "Rule"]
 
 
 @dataclass(frozen=True)

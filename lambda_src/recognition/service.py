@@ -160,7 +160,7 @@ class Service:
                 if current is None or _is(current, answered):
                     return status
             # The other upload may have been answered before this one was: the last word has to be about that one.
-            video = replace(video, etag=None, version_id=None)
+            video = replace(video, etag=None, version_id=None, size_bytes=None)
         raise TooLittleTimeError("other videos are uploaded under this key faster than they are answered")
 
     def _current(self, video: VideoReference) -> HeadObjectOutputTypeDef | None:
@@ -176,7 +176,9 @@ class Service:
         started = time.monotonic()
         gallery = self._gallery.current()
         got_gallery = time.monotonic()
-        source = RangedObject(self._clients.s3, video.bucket, video.key, video.version_id)
+        source = RangedObject(
+            self._clients.s3, video.bucket, video.key, video.version_id, expected_bytes=video.size_bytes
+        )
         answered = replace(video, etag=source.etag, version_id=source.version_id)
         with logs.about(answered.correlation_id):
             seconds_left = context.get_remaining_time_in_millis() / 1000 - self._config.reserve_seconds

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import math
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 import cv2
@@ -51,6 +52,7 @@ _OPEN_OPTIONS = {
     "codec_whitelist": "none",
 }
 _NOT_MOVING = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
+_PICTURE_BRANDS = {"heic": "HEIC", "heix": "HEIC", "mif1": "HEIF", "avif": "AVIF"}
 _ENCRYPTED_TAGS = {"encv", "drmi"}
 _BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp", b"sidx", b"pnot", b"uuid"}
 
@@ -97,7 +99,8 @@ def plan_looks(
     `sparse_seconds` is enough. There are two at least and `limit` at most, evenly far apart.
     """
     dense = math.ceil(min(duration_seconds, dense_until_seconds) / dense_seconds)
-    intervals = min(max(dense, math.ceil(duration_seconds / sparse_seconds)), limit - 1)
+    intervals = max(dense, math.ceil(duration_seconds / sparse_seconds))
+    intervals = min(intervals + intervals % 2, limit - 1)  # an even number has a middle
     if intervals <= 2:
         return [0.0, duration_seconds / 2][: max(1, limit)]
     order, between = [0], deque([(0, intervals)])
@@ -202,8 +205,10 @@ class Video:
         self._container = self._opened()
         self._closing.callback(self._container.close)
         kind = self._container.format.name
+        name = _PICTURE_BRANDS.get(self._container.metadata.get("major_brand", ""))
         if kind in _PICTURES.split(","):
             name = {"mjpeg": "JPEG", "apng": "PNG"}.get(kind, kind.removesuffix("_pipe").upper())
+        if name:
             raise UnreadableError(f"the file is a {name} picture, not a video")
         self._stream = self._picture_track()
         for other in self._container.streams:
@@ -243,14 +248,14 @@ class Video:
     def _picture_track(self) -> VideoStream:
         tracks = [track for track in self._container.streams.video if not track.disposition & _NOT_MOVING]
         if not tracks:
-            if any(track.disposition & Disposition.still_image for track in self._container.streams.video):
-                raise UnreadableError("the file is a HEIF picture, not a video")
             if self._container.streams.audio:
                 raise UnreadableError("the file holds sound but no moving picture")
             raise UnreadableError("the file holds no picture")
         track = max(tracks, key=lambda track: bool(track.disposition & Disposition.default))
-        if track.codec_context is None:
-            raise UnreadableError("its pictures are in a format that this service cannot decode")
+        decoder: object = track.codec_context  # whatever its type hints say
+        if decoder is None:
+            name = _format_name(self._container, track.index)
+            raise UnreadableError(f"its pictures are in the format {name}, which this service cannot decode")
         if track.codec_context.codec_tag in _ENCRYPTED_TAGS:
             raise UnreadableError("the file is encrypted (DRM)")
         return track
@@ -280,7 +285,7 @@ class Video:
         width = round(frame.width * ratio) if 1 / 4 < ratio < 4 else frame.width
         width = frame.width if width * frame.height > MAX_PIXELS else width
         self._size = (width, frame.height)
-        a, b, _, _ = _display_matrix(frame)
+        self._matrix = a, b, _, _ = _display_matrix(frame)
         self.width, self.height = self._size if abs(a) >= abs(b) else self._size[::-1]
         return frame
 
@@ -309,6 +314,11 @@ class Video:
                 return
         if not self._leads_to(wanted):
             self._seek(wanted)
+            first = next(self._frames, None)
+            if first is None:  # without an index, a seek ends anywhere: perhaps behind the last key frame
+                self._seek(max(0.0, wanted - _SEEK_SECONDS))
+            else:
+                self._frames = itertools.chain([first], self._frames)
         # Those that are not taken from key frames may lie on the way.
         on_the_way = deque(sorted(t for t in pending if t < wanted and self._key_frame_near(t, apart / 2) is None))
         started = time.monotonic()
@@ -351,10 +361,11 @@ class Video:
         if not self._reached <= wanted:
             return False
         entries = self._stream.index_entries
-        found = entries.search_timestamp(self._timestamp(wanted) - self._shift) if len(entries) else -1
-        if found < 0:
+        target = self._timestamp(wanted) - self._shift
+        if not len(entries) or entries[-1].timestamp < target:  # the index may still grow
             return wanted - self._reached <= _SEEK_SECONDS or not self.duration_seconds
-        return (entries[found].timestamp + self._shift) * self._time_base - self._origin <= self._reached
+        found = entries.search_timestamp(target)
+        return found >= 0 and (entries[found].timestamp + self._shift) * self._time_base - self._origin <= self._reached
 
     def _seek(self, seconds: float) -> None:
         try:
@@ -431,7 +442,7 @@ class Video:
     def _picture(self, frame: VideoFrame) -> Image:
         width, height = self._size
         picture = np.asarray(self._reformatter.reformat(frame, width, height, "bgr24").to_ndarray(), np.uint8)
-        a, b, c, d = _display_matrix(frame)
+        a, b, c, d = self._matrix
         if abs(a) >= abs(b):
             across, down = a < 0, d < 0
         else:
@@ -517,6 +528,19 @@ def _is_about_data(error: av.FFmpegError) -> bool:
     return not isinstance(error, (MemoryError, BlockingIOError))
 
 
+def _format_name(container: av.container.InputContainer, index: int) -> str:
+    """Returns what FFmpeg calls the format of a track that has no decoder, and the container's four letters for it."""
+    # PyAV knows it in FFmpeg's log alone. As long as nothing is decoded, there is no thread that could wait for it.
+    av.logging.set_level(av.logging.INFO)
+    try:
+        description = container.dumps_format()  # type: ignore[attr-defined] # its type hints do not know it
+    finally:
+        av.logging.set_level(None)
+    found = re.search(rf"Stream #0:{index}\b.*?: Video: (\w+)(?: \(([^ )]+) /)?", description)
+    names = found.groups("") if found else ("", "")
+    return " ".join(name for name in names if name != "none").strip() or "that it does not name"
+
+
 def _too_large(width: int, height: int) -> str:
     return f"a picture of {width}x{height} is larger than this service decodes"
 
@@ -526,9 +550,13 @@ def _bytes_of(frames: Sequence[VideoFrame]) -> int:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
-    """Returns a, b, c, d of how it is shown: x' = ax + cy, y' = bx + dy (ISO/IEC 14496-12, 8.3.2)."""
+    """Returns a, b, c, d of how it is shown: x' = ax + cy, y' = bx + dy (ISO/IEC 14496-12, 8.3.2).
+
+    A frame that was asked for its side data lives until the cycle collector runs, so only the first one is asked.
+    """
+    side_data: Any = frame.side_data  # its type hints know it as an attribute of one type only
     try:
-        matrix = np.frombuffer(bytes(frame.side_data["DISPLAYMATRIX"]), np.int32)
+        matrix = np.frombuffer(side_data["DISPLAYMATRIX"], np.int32)
     except KeyError:
         return 1, 0, 0, 1
     return int(matrix[0]), int(matrix[1]), int(matrix[3]), int(matrix[4])

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from function_cloud import MEDIA
-from recognition import engine, enroll, pickles
+from recognition import engine, enroll, matching, pickles
 from recognition.matching import Gallery
 from recognition.results import Student
 
@@ -141,6 +141,64 @@ def test_a_face_enrolled_before_under_another_name_is_refused(photos: Path, caps
     assert enroll.main(command(photos, "--known", str(known))) == 0
     known.write_text("{")
     assert enroll.main(command(photos, "--known", str(known))) == 1
+
+
+def at(distance: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Returns an encoding so far from zero."""
+    encoding = np.zeros(128)
+    encoding[0] = distance
+    return encoding
+
+
+@pytest.fixture
+def even(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The distance that is usual is 0.7, whatever the faces."""
+    monkeypatch.setattr(matching.Neighbourhood, "usual", lambda self, _: np.full(len(self.near), 0.7))
+
+
+@pytest.mark.usefixtures("even")
+@pytest.mark.parametrize(
+    ("relative", "said"), [(-0.151, "problem"), (-0.149, "warning"), (-0.051, "warning"), (-0.049, None)]
+)
+def test_only_what_is_beyond_doubt_one_face_is_refused(relative: float, said: str | None) -> None:
+    other = at(0.7 + relative)
+    within = enroll.compare({"Ada": [("ada.jpg", at(0.0))], "Grace": [("grace.jpg", other)]}, None)
+    before = enroll.compare({"Ada": [("ada.jpg", at(0.0))]}, Gallery([("Grace", other[None])]))
+    for found in (within, before):
+        assert (len(found.problems), len(found.warnings)) == {"problem": (1, 0), "warning": (0, 1), None: (0, 0)}[said]
+    same = "grace.jpg: shows the same face as ada.jpg, which is Ada's"
+    assert all(same in text for text in within.problems + within.warnings)
+    assert all("the face of Grace, who is enrolled already" in text for text in before.problems + before.warnings)
+
+
+@pytest.mark.usefixtures("even")
+@pytest.mark.parametrize(
+    ("distance", "said"), [(0.661, "problem"), (0.659, "warning"), (0.601, "warning"), (0.599, None)]
+)
+def test_only_what_is_beyond_doubt_another_face_is_refused(distance: float, said: str | None) -> None:
+    photos = [("1.jpg", at(0.0)), ("2.jpg", at(0.1)), ("3.jpg", at(0.1 + distance))]
+    found = enroll.compare({"Ada": photos}, None)
+    assert (len(found.problems), len(found.warnings)) == {"problem": (1, 0), "warning": (0, 1), None: (0, 0)}[said]
+    assert all("3.jpg: shows somebody else than Ada's other photos" in text for text in found.problems + found.warnings)
+
+
+def test_what_is_suspicious_is_enrolled_with_a_warning(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Two photos of one man that are not alike beyond doubt.
+    shutil.copy(MEDIA / "sources" / "obama2.jpg", photos / "Barry.jpg")
+    known = Gallery([("Somebody", engine.encode(*_only_face(MEDIA / "sources" / "obama3.jpg"))[0][None])])
+    (photos.parent / "known.json").write_text(json.dumps(known.to_json()))
+    (photos / "Barack Obama.jpg").unlink()
+    (photos.parent / "roster.csv").write_text("name,id,major,year\nBarry,3,Art,Senior\nJoe Biden,2,History,Junior\n")
+    assert enroll.main(command(photos, "--known", str(photos.parent / "known.json"))) == 0
+    output = capsys.readouterr()
+    (warning,) = json.loads(output.out)["warnings"]
+    assert warning.startswith("Barry.jpg: shows the face of Somebody, who is enrolled already, perhaps: look at it")
+    assert output.err == f"warning: {warning}\n"
+
+
+def _only_face(path: Path) -> tuple[engine.Image, list[engine.Box]]:
+    photo = np.asarray(cv2.imread(str(path)), np.uint8)
+    return photo, engine.find_faces(photo)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\0\0\0\x1cftypavif", b"GIF89a"])

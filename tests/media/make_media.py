@@ -11,12 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import numpy.typing as npt
+from av.container import OutputContainer
 
 HERE = Path(__file__).parent
 FRAMES_PER_SECOND = 25
@@ -66,6 +68,33 @@ CLIPS: dict[str, tuple[int, int, list[Portrait], int]] = {
     "4k.mp4": (3840, 2160, [OBAMA_OFFICE], 6),
 }
 
+
+@dataclass(frozen=True)
+class Phone:
+    """A clip as telephones and screen recorders make them: one key frame, B-frames and sound, which may come first.
+
+    `times` are those of the frames, in seconds.
+    """
+
+    width: int
+    height: int
+    people: list[Portrait]
+    times: tuple[float, ...]
+    sound_first: bool = False
+    options: tuple[tuple[str, str], ...] = (("g", "1000"), ("bf", "2"), ("sc_threshold", "0"))
+
+
+def _even(frames: int, rate: int) -> tuple[float, ...]:
+    return tuple(number / rate for number in range(frames))
+
+
+PHONES: dict[str, Phone] = {
+    "phone-720p.mp4": Phone(1280, 720, [OBAMA_GESTURE], _even(60, 30), sound_first=True),
+    "phone-1080p60.mp4": Phone(1920, 1080, [OBAMA_OFFICE, BIDEN], _even(130, 60), sound_first=True),
+    "phone-4k.mp4": Phone(3840, 2160, [OBAMA_OFFICE], _even(60, 30)),
+    "variable-rate-720p.mp4": Phone(1280, 720, [BIDEN], (0.0, 1.0, 3.0, *(3.5 + n / 25 for n in range(40)))),
+}
+
 ANSWERS: dict[str, dict[str, object]] = {
     "barack-obama-360p.mp4": {"status": "recognized", "students": ["Barack Obama"]},
     "barack-obama-720p.mp4": {"status": "recognized", "students": ["Barack Obama"]},
@@ -74,6 +103,10 @@ ANSWERS: dict[str, dict[str, object]] = {
     "two-students-720p.mp4": {"status": "recognized", "students": ["Barack Obama", "Joe Biden"]},
     "student-and-stranger-720p.mp4": {"status": "recognized", "students": ["Barack Obama"]},
     "4k.mp4": {"status": "recognized", "students": ["Barack Obama"]},
+    "phone-720p.mp4": {"status": "recognized", "students": ["Barack Obama"]},
+    "phone-1080p60.mp4": {"status": "recognized", "students": ["Barack Obama", "Joe Biden"]},
+    "phone-4k.mp4": {"status": "recognized", "students": ["Barack Obama"]},
+    "variable-rate-720p.mp4": {"status": "recognized", "students": ["Joe Biden"]},
     "stranger-720p.mp4": {"status": "unknown", "students": []},
     "no-face-720p.mp4": {"status": "no_face", "students": []},
     "empty.mp4": {"status": "unreadable", "students": []},
@@ -124,16 +157,39 @@ def write_clip(path: Path, width: int, height: int, people: list[Portrait], fram
         container.mux(stream.encode(None))
 
 
+def write_phone_clip(path: Path, phone: Phone) -> None:
+    """Writes an H.264 clip with sound, whose frames are shown when its times say."""
+    heads = [person.head() for person in phone.people]
+    ticks = Fraction(1, 30_000)
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=44100, layout="mono") if phone.sound_first else None
+        stream = container.add_stream("libx264", rate=60)
+        stream.width, stream.height, stream.pix_fmt, stream.thread_count = phone.width, phone.height, "yuv420p", 1
+        stream.codec_context.time_base = ticks
+        stream.options = {"crf": "28", "preset": "veryfast", **dict(phone.options)}
+        sound = sound or container.add_stream("aac", rate=44100, layout="mono")
+        _write_tone(container, sound, phone.times[-1])
+        for number, seconds in enumerate(phone.times):
+            image = scene(phone.width, phone.height, heads, number / len(phone.times))
+            picture = av.VideoFrame.from_ndarray(image, format="bgr24")
+            picture.pts, picture.time_base = round(seconds / ticks), ticks
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+
+
+def _write_tone(container: OutputContainer, stream: av.AudioStream, seconds: float) -> None:
+    rate = 44100
+    tone = (0.2 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+    frame = av.AudioFrame.from_ndarray(tone[None, :], format="fltp", layout="mono")
+    frame.sample_rate = rate
+    container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
 def write_audio(path: Path) -> None:
     """Writes an MP4 with one second of a tone and no picture."""
-    rate = 44100
-    tone = (0.2 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)).astype(np.float32)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=rate, layout="mono")
-        frame = av.AudioFrame.from_ndarray(tone[None, :], format="fltp", layout="mono")
-        frame.sample_rate = rate
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        _write_tone(container, container.add_stream("aac", rate=44100, layout="mono"), 1.0)
 
 
 def make(output: Path) -> None:
@@ -141,6 +197,8 @@ def make(output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     for name, (width, height, people, frames) in CLIPS.items():
         write_clip(output / name, width, height, people, frames)
+    for name, phone in PHONES.items():
+        write_phone_clip(output / name, phone)
     (output / "empty.mp4").write_bytes(b"")
     (output / "text.mp4").write_text("These are the minutes of the lesson, not a video of it.\n" * 40)
     whole = (output / "joe-biden-720p.mp4").read_bytes()

@@ -56,7 +56,7 @@ def test_every_page_is_reached_from_the_readme() -> None:
         waiting += [
             (page.parent / link.partition("#")[0]).resolve() for link in links if not re.match(r"[a-z]+:|#", link)
         ]
-    assert {page for page in (ROOT / "docs").glob("*.md")} <= seen
+    assert set((ROOT / "docs").glob("*.md")) <= seen
 
 
 def test_from_site_to_the_floating_ip_in_three_files() -> None:

@@ -87,7 +87,7 @@ def documented_default(role: str, name: str) -> bool:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_common_values_are_reached_by_a_relative_link(environment: str) -> None:
-    """Ansible reads the files of a directory in the order of their names, so an environment's own come later and win."""
+    """Ansible reads files in the order of their names, so an environment's own come later and win."""
     link = ROOT / "inventory" / environment / "group_vars/all/00-common"
     assert link.is_symlink()
     assert str(link.readlink()) == "../../../common/group_vars/all"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# Quotes, a command separator, expansions of make, of the shell and of Jinja, an option, a letter and a sign beyond ASCII.
+# Quotes, a separator, expansions of make, of the shell and of Jinja, an option, letters and signs beyond ASCII.
 ODD_VALUES = [
     "Conan O'Brien",
     "my photos",

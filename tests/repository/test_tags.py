@@ -59,7 +59,7 @@ def test_every_task_has_the_tag_of_its_playbook() -> None:
 def test_every_role_and_every_playbook_that_has_tasks_has_its_tag() -> None:
     used = {tag for task in everything() for tag in task.tags}
     assert set(ROLES) <= used
-    assert {name for name in PLAYBOOKS} <= used
+    assert set(PLAYBOOKS) <= used
 
 
 @pytest.mark.parametrize("tag", ["poller", "sqs_queues", "ec2_host"])

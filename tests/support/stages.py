@@ -1,8 +1,8 @@
 """Run stages of tests in lanes beside one another, and say at the end how long each took.
 
-A lane runs its stages one after the other; a stage that needs another one, of whichever lane, waits for it and is skipped
-when that failed. What a stage writes goes into a file of its own; the terminal shows one line for each beginning and end,
-and the last lines of a stage that failed.
+A lane runs its stages one after the other; a stage that needs another one, of whichever lane, waits for it and is
+skipped when that failed. What a stage writes goes into a file of its own; the terminal shows one line for each
+beginning and end, and the last lines of a stage that failed.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Run:
             if stage.lane == lane:
                 try:
                     outcome = self._run_stage(stage)
-                except Exception as error:  # noqa: BLE001 a lane that dies would leave the others waiting
+                except Exception as error:
                     outcome = Outcome(stage, Result.FAILED, 0.0, f"{type(error).__name__}: {error}")
                 self.outcomes[stage.name] = outcome
                 self._ended[stage.name].set()
@@ -190,7 +190,9 @@ class Run:
         if result is Result.SKIPPED:
             self._say(f"{name} skipped: {outcome.reason}")
             return
-        self._say(f"{name} {result.value} after {outcome.seconds:.0f} s{': ' if outcome.reason else ''}{outcome.reason}")
+        self._say(
+            f"{name} {result.value} after {outcome.seconds:.0f} s{': ' if outcome.reason else ''}{outcome.reason}"
+        )
         if result is Result.FAILED and not outcome.reason:
             path = self.logs / f"{name}.log"
             lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
@@ -225,5 +227,3 @@ def described(stages: Sequence[Stage]) -> str:
         f"{stage.lane:5} {stage.name:{width}}  {stage.title}{' (not by itself)' if stage.optional else ''}\n"
         for stage in stages
     )
-
-

@@ -10,8 +10,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from ansible_collections.smart_classroom.platform.plugins.module_utils import ec2_instance, ec2_template
 from ansible_collections.smart_classroom.platform.plugins.module_utils.ec2_resources import Ec2Error
-from ansible_collections.smart_classroom.platform.plugins.modules import aws_host, aws_host_network
+from ansible_collections.smart_classroom.platform.plugins.modules import aws_host
 
 REGION = "us-east-1"
 TAGS = {"project": "p", "environment": "test", "owner": "o", "managed-by": "ansible"}
@@ -48,7 +49,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    monkeypatch.setattr(aws_host, "POLL_SECONDS", 0)
+    monkeypatch.setattr(ec2_instance, "POLL_SECONDS", 0)
     with mock_aws():
         yield
 
@@ -59,25 +60,24 @@ def ec2() -> Any:
     return boto3.client("ec2", region_name=REGION)
 
 
-def network(check_mode: bool = False, **changes: Any) -> dict[str, Any]:
-    parameters = {
-        "name": "host",
-        "cidr": "10.80.0.0/24",
-        "zone": "us-east-1a",
-        "operator_cidrs": ["192.0.2.10/32"],
-        "tags": TAGS,
-        "state": "present",
-        **changes,
-    }
-    return aws_host_network.run(ec2(), parameters, check_mode)
+def network() -> tuple[str, str]:
+    """Ids of a subnet and a security group, of the first call in a test."""
+    if found := ec2().describe_security_groups(Filters=[{"Name": "group-name", "Values": ["host"]}])["SecurityGroups"]:
+        filters = [{"Name": "vpc-id", "Values": [found[0]["VpcId"]]}]
+        return ec2().describe_subnets(Filters=filters)["Subnets"][0]["SubnetId"], found[0]["GroupId"]
+    vpc_id = ec2().create_vpc(CidrBlock="10.80.0.0/24")["Vpc"]["VpcId"]
+    made = ec2().create_subnet(VpcId=vpc_id, CidrBlock="10.80.0.0/24")["Subnet"]["SubnetId"]
+    group = ec2().create_security_group(GroupName="host", Description="-", VpcId=vpc_id)["GroupId"]
+    return made, group
 
 
 def host(check_mode: bool = False, **changes: Any) -> dict[str, Any]:
-    ids = network() if changes.get("state") != "absent" and not check_mode else {}
+    subnet_id, group_id = network() if changes.get("state") != "absent" and not check_mode else ("", "")
     parameters = {
         "name": "host",
-        "subnet_id": ids.get("subnet_id", ""),
-        "security_group_id": ids.get("security_group_id", ""),
+        "zone": "",
+        "subnet_id": subnet_id,
+        "security_group_id": group_id,
         "instance_type": "m8i.xlarge",
         "image_id": "",
         "image_owner": PUBLISHER,
@@ -95,7 +95,7 @@ def host(check_mode: bool = False, **changes: Any) -> dict[str, Any]:
 
 
 def instances() -> list[dict[str, Any]]:
-    alive = [{"Name": "instance-state-name", "Values": aws_host.ALIVE}]
+    alive = [{"Name": "instance-state-name", "Values": ec2_instance.ALIVE}]
     return [item for group in ec2().describe_instances(Filters=alive)["Reservations"] for item in group["Instances"]]
 
 
@@ -104,119 +104,6 @@ def template_content() -> dict[str, Any]:
     answer = ec2().describe_launch_template_versions(LaunchTemplateId=identifier, Versions=["$Default"])
     content: dict[str, Any] = answer["LaunchTemplateVersions"][0]["LaunchTemplateData"]
     return content
-
-
-def permissions() -> list[Any]:
-    group = ec2().describe_security_groups(Filters=[{"Name": "group-name", "Values": ["host"]}])["SecurityGroups"][0]
-    return [(rule.get("FromPort"), rule["IpRanges"]) for rule in group["IpPermissions"]]
-
-
-class TestNetwork:
-    """One VPC, open to the operator's SSH and to nothing else."""
-
-    def test_second_run_changes_nothing_and_finds_the_same(self) -> None:
-        first, second = network(), network()
-        assert first["changed"] is True
-        assert second["differences"] == []
-        assert {key: first[key] for key in ("vpc_id", "subnet_id", "security_group_id")} == {
-            key: second[key] for key in ("vpc_id", "subnet_id", "security_group_id")
-        }
-
-    def test_a_check_of_an_empty_account_names_every_part_and_makes_none(self) -> None:
-        result = network(check_mode=True)
-        assert result["differences"] == [
-            "vpc",
-            "subnet",
-            "internet gateway",
-            "attachment of the internet gateway",
-            "route table",
-            "route to the internet",
-            "association of the route table",
-            "security group",
-            "rule that lets the operator in",
-        ]
-        assert ec2().describe_vpcs(Filters=[{"Name": "is-default", "Values": ["false"]}])["Vpcs"] == []
-
-    def test_only_the_operator_gets_in_and_only_by_ssh(self) -> None:
-        identifier = network()["security_group_id"]
-        ec2().authorize_security_group_ingress(
-            GroupId=identifier,
-            IpPermissions=[
-                {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]},
-                {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "Ipv6Ranges": [{"CidrIpv6": "::/0"}]},
-                {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "198.51.100.0/24"}]},
-            ],
-        )
-        assert network(check_mode=True)["differences"] == ["rules that let others in"]
-        assert network()["differences"] == ["rules that let others in"]
-        assert permissions() == [(22, [{"CidrIp": "192.0.2.10/32"}])]
-
-    def test_an_operator_who_moved_is_let_in_and_the_old_place_is_closed(self) -> None:
-        network()
-        assert network(operator_cidrs=["203.0.113.5/32"])["differences"] == [
-            "rules that let others in",
-            "rule that lets the operator in",
-        ]
-        assert permissions() == [(22, [{"CidrIp": "203.0.113.5/32"}])]
-
-    def test_every_part_has_every_tag(self) -> None:
-        network()
-        client = ec2()
-        filters = [{"Name": "tag:Name", "Values": ["host"]}]
-        kinds = {
-            tag["ResourceType"] for tag in client.describe_tags(Filters=[{"Name": "key", "Values": ["owner"]}])["Tags"]
-        }
-        assert kinds == {"vpc", "subnet", "internet-gateway", "route-table", "security-group"}
-        assert client.describe_vpcs(Filters=filters)["Vpcs"][0]["Tags"]
-
-    def test_a_lost_tag_is_put_back(self) -> None:
-        identifier = network()["vpc_id"]
-        ec2().delete_tags(Resources=[identifier], Tags=[{"Key": "owner"}])
-        assert network()["differences"] == ["tags of the vpc"]
-        assert network()["differences"] == []
-
-    def test_another_environment_is_another_network(self) -> None:
-        assert network()["vpc_id"] != network(tags={**TAGS, "environment": "other"})["vpc_id"]
-
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [({"cidr": "10.81.0.0/24"}, "ec2_host_cidr"), ({"zone": "us-east-1b"}, "ec2_host_zone")],
-    )
-    def test_what_aws_cannot_change_is_said(self, change: dict[str, Any], message: str) -> None:
-        network()
-        with pytest.raises(Ec2Error, match=message):
-            network(**change)
-
-    def test_two_of_one_kind_are_not_guessed_between(self) -> None:
-        identifier = network()["vpc_id"]
-        twin = ec2().create_vpc(CidrBlock="10.82.0.0/24")["Vpc"]["VpcId"]
-        tags = ec2().describe_vpcs(VpcIds=[identifier])["Vpcs"][0]["Tags"]
-        ec2().create_tags(Resources=[twin], Tags=tags)
-        with pytest.raises(Ec2Error, match="2 things of the kind vpc"):
-            network()
-
-    @pytest.mark.parametrize("calls", [1, 3, 6, 9])
-    def test_a_half_made_network_is_removed(self, calls: int) -> None:
-        """The run dies after any number of changes; removal copes with what there is, and then nothing is left."""
-        client = ec2()
-        before = {vpc["VpcId"] for vpc in client.describe_vpcs()["Vpcs"]}
-        with pytest.raises(KilledError):
-            aws_host_network.run(
-                DyingClient(client, calls),
-                {
-                    "name": "host",
-                    "cidr": "10.80.0.0/24",
-                    "zone": "us-east-1a",
-                    "operator_cidrs": ["192.0.2.10/32"],
-                    "tags": TAGS,
-                    "state": "present",
-                },
-                check_mode=False,
-            )
-        assert network(state="absent")["changed"] is (calls > 1)
-        assert network(state="absent")["differences"] == []
-        assert {vpc["VpcId"] for vpc in client.describe_vpcs()["Vpcs"]} == before
-        assert client.describe_internet_gateways()["InternetGateways"] == []
 
 
 class KilledError(Exception):
@@ -283,13 +170,13 @@ class TestHost:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert host()["image_id"] == "ami-00000002"
-        original = aws_host.Host.image
+        original = ec2_template.Template.image
 
-        def with_newer(self: aws_host.Host, present: str) -> dict[str, Any]:
+        def with_newer(self: ec2_template.Template, present: str) -> dict[str, Any]:
             assert present == "ami-00000002"
             return original(self, present)
 
-        monkeypatch.setattr(aws_host.Host, "image", with_newer)
+        monkeypatch.setattr(ec2_template.Template, "image", with_newer)
         assert host()["differences"] == []
 
     def test_every_part_has_every_tag(self) -> None:
@@ -354,7 +241,7 @@ class TestHost:
         with pytest.raises(Ec2Error, match=message):
             host(**change)
 
-    def test_removed_with_its_network_and_again_with_nothing_there(self) -> None:
+    def test_removed_and_again_with_nothing_there(self) -> None:
         host()
         assert host(state="absent", check_mode=True)["differences"] == [
             "Elastic IP",
@@ -364,18 +251,34 @@ class TestHost:
         ]
         assert len(instances()) == 1
         host(state="absent")
-        network(state="absent")
         assert host(state="absent")["differences"] == []
         assert ec2().describe_addresses()["Addresses"] == []
         assert ec2().describe_key_pairs()["KeyPairs"] == []
 
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"instance_type": "z99.huge"}, "no zone of us-east-1 offers z99.huge"),
+            ({"zone": "eu-central-1a"}, "eu-central-1a does not offer m8i.xlarge.*set ec2_host_zone"),
+        ],
+    )
+    def test_a_place_that_is_not_offered_is_refused(self, changes: dict[str, Any], message: str) -> None:
+        with pytest.raises(Ec2Error, match=message):
+            host(state="offered", check_mode=True, **changes)
+
+    def test_a_zone_is_chosen_among_those_that_offer_the_type(self) -> None:
+        found = host(state="offered", check_mode=True)
+        assert (found["zone"], found["changed"]) == (found["zones"][0], False)
+        assert host(state="offered", check_mode=True, zone=found["zones"][-1])["zone"] == found["zones"][-1]
+
     @pytest.mark.parametrize("calls", [2, 3, 5])
     def test_a_killed_run_is_continued_with_the_same_instance(self, calls: int) -> None:
-        ids = network()
+        subnet_id, group_id = network()
         parameters = {
             "name": "host",
-            "subnet_id": ids["subnet_id"],
-            "security_group_id": ids["security_group_id"],
+            "zone": "",
+            "subnet_id": subnet_id,
+            "security_group_id": group_id,
             "instance_type": "m8i.xlarge",
             "image_id": "",
             "image_owner": PUBLISHER,

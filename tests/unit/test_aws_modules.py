@@ -14,22 +14,21 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from ansible_collections.smart_classroom.platform.plugins.module_utils import access_keys
+from ansible_collections.smart_classroom.platform.plugins.module_utils import access_keys, lambda_functions
 from ansible_collections.smart_classroom.platform.plugins.modules import (
     aws_access_key,
-    aws_bucket,
     aws_bucket_notification,
     aws_budget,
-    aws_function_rollback,
     aws_image_function,
     aws_queue_protection,
     aws_repository,
     aws_table_protection,
-    aws_topic,
-    aws_user,
 )
 
 REGION = "us-east-1"
+POLICY = json.dumps(
+    {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sqs:ReceiveMessage", "Resource": "*"}]}
+)
 
 
 @pytest.fixture(autouse=True)
@@ -49,65 +48,6 @@ def client(service: str) -> Any:
     return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]  # the name is not literal
 
 
-class TestBucket:
-    """Closed, encrypted, TLS only; each property is corrected alone."""
-
-    def run(self, check_mode: bool = False, **changes: Any) -> Any:
-        parameters = {
-            "name": "videos",
-            "versioning": False,
-            "expiration_days": 0,
-            "noncurrent_days": 30,
-            "tags": {"project": "p"},
-            **changes,
-        }
-        return aws_bucket.run(client("s3"), parameters, check_mode)["differences"]
-
-    def test_second_run_changes_nothing(self) -> None:
-        assert self.run()[0] == "bucket"
-        assert self.run() == []
-
-    def test_check_mode_creates_nothing(self) -> None:
-        assert self.run(check_mode=True) == ["bucket"]
-        assert client("s3").list_buckets()["Buckets"] == []
-
-    @pytest.mark.parametrize(
-        ("operation", "options", "difference"),
-        [
-            ("delete_public_access_block", {}, "public access"),
-            ("delete_bucket_ownership_controls", {}, "object ownership"),
-            ("delete_bucket_policy", {}, "policy"),
-            ("delete_bucket_lifecycle", {}, "lifecycle"),
-            ("delete_bucket_tagging", {}, "tags"),
-            ("put_bucket_versioning", {"VersioningConfiguration": {"Status": "Enabled"}}, "versioning"),
-        ],
-    )
-    def test_what_was_changed_is_seen_and_corrected(
-        self, operation: str, options: dict[str, Any], difference: str
-    ) -> None:
-        self.run()
-        getattr(client("s3"), operation)(Bucket="videos", **options)
-        assert self.run(check_mode=True) == [difference]
-        assert self.run() == [difference]
-        assert self.run() == []
-
-    def test_what_expires_is_what_was_asked_for(self) -> None:
-        self.run()
-        assert self.run(expiration_days=7) == ["lifecycle"]
-        assert self.run(expiration_days=7) == []
-        assert self.run(expiration_days=7, versioning=True) == ["versioning", "lifecycle"]
-        assert self.run(expiration_days=7, versioning=True) == []
-        rules = client("s3").get_bucket_lifecycle_configuration(Bucket="videos")["Rules"]
-        assert {rule["ID"] for rule in rules} == {"unfinished-uploads", "objects", "earlier-versions"}
-        assert self.run() == ["versioning", "lifecycle"]
-
-    def test_foreign_tags_stay(self) -> None:
-        self.run(tags={"foreign": "1"})
-        assert self.run() == ["tags"]
-        tags = client("s3").get_bucket_tagging(Bucket="videos")["TagSet"]
-        assert {tag["Key"] for tag in tags} == {"foreign", "project"}
-
-
 class TestBucketNotification:
     """One rule among others, written only when it differs."""
 
@@ -116,7 +56,7 @@ class TestBucketNotification:
         "rule": "videos",
         "queue": "events",
         "events": ["s3:ObjectCreated:*"],
-        "suffix": ".mp4",
+        "suffixes": [".mp4", ".MOV"],
         "state": "present",
     }
 
@@ -138,20 +78,22 @@ class TestBucketNotification:
         assert self.run()["changed"] is True
 
     def test_wrong_suffix_is_corrected(self) -> None:
-        self.run(suffix=".avi")
-        assert self.run()["changed"] is True
-        found = client("s3").get_bucket_notification_configuration(Bucket="videos")["QueueConfigurations"]
-        assert [aws_bucket_notification.Rule.from_api(rule).suffix for rule in found] == [".mp4"]
+        for suffixes in ([".avi"], [], [".mp4"], [".mp4", ".MOV", ".avi"]):
+            self.run(suffixes=suffixes)
+            assert self.run()["changed"] is True
+            found = client("s3").get_bucket_notification_configuration(Bucket="videos")["QueueConfigurations"]
+            assert {aws_bucket_notification.Rule.from_api(rule).suffix for rule in found} == {".mp4", ".MOV"}
+            assert self.run()["changed"] is False
 
     def test_other_rules_stay(self) -> None:
-        self.run(rule="pictures", suffix=".jpg")
+        self.run(rule="pictures", suffixes=[".jpg"])
         self.run()
-        assert self.run(state="absent")["rules"] == ["pictures"]
+        assert self.run(state="absent")["rules"] == ["pictures.jpg"]
 
     def test_filter_names_in_lower_or_upper_case_are_the_same_rule(self) -> None:
-        rule = aws_bucket_notification.Rule("videos", "arn", frozenset({"e"}), ".mp4")
+        (rule,) = aws_bucket_notification.rules_of("videos", "arn", frozenset({"e"}), [".mp4"])
         stored = {**rule.to_api(), "Filter": {"Key": {"FilterRules": [{"Name": "Suffix", "Value": ".mp4"}]}}}
-        assert aws_bucket_notification.planned({"QueueConfigurations": [stored]}, "videos", rule) is None
+        assert aws_bucket_notification.planned({"QueueConfigurations": [stored]}, "videos", [rule]) is None
 
     def test_missing_queue_is_an_error(self) -> None:
         with pytest.raises(ClientError, match="NonExistentQueue"):
@@ -228,71 +170,6 @@ class TestTableProtection:
         assert results == [True, True, False]
 
 
-class TestUser:
-    """One policy, one key in a file, and nothing left after the removal."""
-
-    STATEMENT: dict[str, str] = {  # noqa: RUF012 a constant
-        "Effect": "Allow",
-        "Action": "sqs:ReceiveMessage",
-        "Resource": "arn:aws:sqs:us-east-1:123456789012:videos",
-    }
-    POLICY = json.dumps({"Version": "2012-10-17", "Statement": [STATEMENT]})
-
-    def run(self, check_mode: bool = False, **changes: Any) -> Any:
-        parameters = {
-            "name": "poller",
-            "policy": self.POLICY,
-            "credentials_file": "",
-            "tags": {"project": "p"},
-            "state": "present",
-            **changes,
-        }
-        return aws_user.run(client("iam"), parameters, check_mode)["differences"]
-
-    def test_second_run_changes_nothing(self) -> None:
-        assert self.run(check_mode=True) == ["user"]
-        assert self.run() == ["user", "policy", "tags"]
-        assert self.run() == []
-
-    def test_a_second_policy_is_taken_away(self) -> None:
-        self.run()
-        everything = json.dumps({"Version": "2012-10-17", "Statement": [{**self.STATEMENT, "Resource": "*"}]})
-        client("iam").put_user_policy(UserName="poller", PolicyName="more", PolicyDocument=everything)
-        assert self.run(check_mode=True) == ["policy"]
-        assert self.run() == ["policy"]
-        assert client("iam").list_user_policies(UserName="poller")["PolicyNames"] == ["poller"]
-
-    def test_the_key_goes_into_a_file_that_only_its_owner_reads(self, tmp_path: Path) -> None:
-        file = tmp_path / "credentials"
-        assert "access key" in self.run(credentials_file=str(file))
-        assert self.run(credentials_file=str(file)) == []
-        assert file.stat().st_mode & 0o777 == 0o600
-        (key,) = access_keys.user_keys(client("iam"), "poller")
-        assert f"aws_access_key_id = {key}" in file.read_text(encoding="ascii")
-        assert [entry.name for entry in tmp_path.iterdir()] == ["credentials"]
-
-    def test_a_key_that_the_user_does_not_have_is_replaced(self, tmp_path: Path) -> None:
-        file = tmp_path / "credentials"
-        file.write_text("[default]\naws_access_key_id = LOST\naws_secret_access_key = lost\n")
-        assert "access key" in self.run(credentials_file=str(file))
-        assert access_keys.key_id(file) in access_keys.user_keys(client("iam"), "poller")
-        assert self.run(credentials_file=str(file)) == []
-
-    def test_keys_whose_secret_nobody_has_do_not_use_up_the_two(self, tmp_path: Path) -> None:
-        self.run()
-        for _ in range(2):  # as runs that died between the answer and the file
-            client("iam").create_access_key(UserName="poller")
-        assert self.run(credentials_file=str(tmp_path / "credentials")) == ["access key"]
-        assert list(access_keys.user_keys(client("iam"), "poller")) == [access_keys.key_id(tmp_path / "credentials")]
-
-    def test_removed_with_everything_twice(self, tmp_path: Path) -> None:
-        file = tmp_path / "credentials"
-        self.run(credentials_file=str(file))
-        assert self.run(state="absent", credentials_file=str(file)) == ["user", "access key"]
-        assert self.run(state="absent", credentials_file=str(file)) == []
-        assert not file.exists()
-
-
 class TestAccessKey:
     """A key replaced in steps: both valid in between, never a third, and a death after any step is made good."""
 
@@ -310,6 +187,45 @@ class TestAccessKey:
 
     def keys(self) -> dict[str, str]:
         return access_keys.user_keys(client("iam"), "poller")
+
+    def test_the_key_goes_into_a_file_that_only_its_owner_reads(self) -> None:
+        self.file.unlink()
+        assert self.take("present", check_mode=True)["changed"] is True
+        assert not self.file.exists()
+        assert self.take("present")["changed"] is True
+        assert self.take("present")["changed"] is False
+        assert self.file.stat().st_mode & 0o777 == 0o600
+        (key,) = self.keys()
+        assert f"aws_access_key_id = {key}" in self.file.read_text(encoding="ascii")
+        assert [entry.name for entry in self.file.parent.iterdir()] == ["credentials"]
+
+    def test_a_key_that_the_user_does_not_have_is_replaced(self) -> None:
+        self.file.write_text("[default]\naws_access_key_id = LOST\naws_secret_access_key = lost\n")
+        assert self.take("present")["changed"] is True
+        assert access_keys.key_id(self.file) in self.keys()
+        assert self.take("present")["changed"] is False
+
+    def test_keys_whose_secret_nobody_has_do_not_use_up_the_two(self) -> None:
+        self.file.unlink()
+        client("iam").create_access_key(UserName="poller")  # as a run that died between the answer and the file
+        assert self.take("present")["changed"] is True
+        assert list(self.keys()) == [access_keys.key_id(self.file)]
+
+    def test_the_user_is_removed_with_everything_twice(self) -> None:
+        client("iam").put_user_policy(UserName="poller", PolicyName="poller", PolicyDocument=POLICY)
+        self.take("prepared")
+        assert self.take("absent", check_mode=True)["changed"] is True
+        assert len(self.keys()) == 2
+        assert self.take("absent")["changed"] is True
+        assert client("iam").list_users()["Users"] == []
+        assert list(self.file.parent.iterdir()) == []
+        assert self.take("absent")["changed"] is False
+
+    def test_a_check_before_the_user_is_there_says_that_a_key_would_be_made(self) -> None:
+        parameters = {"user": "nobody", "credentials_file": str(self.file), "step": "present", "wait_seconds": 5}
+        assert aws_access_key.run(client("iam"), parameters, True)["changed"] is True
+        with pytest.raises(ClientError, match="NoSuchEntity"):
+            aws_access_key.run(client("iam"), parameters, False)
 
     def test_both_keys_work_until_the_new_one_is_everywhere(self) -> None:
         old = access_keys.key_id(self.file)
@@ -507,7 +423,7 @@ class TestImageFunction:
 
     def test_check_mode_creates_nothing(self) -> None:
         assert self.deploy(check_mode=True)["changed"] is True
-        assert aws_image_function.find(client("lambda"), "recognition") is None
+        assert lambda_functions.find(client("lambda"), "recognition") is None
 
     def test_new_image_is_the_only_difference(self) -> None:
         self.deploy()
@@ -563,11 +479,11 @@ class TestImageFunction:
         ],
     )
     def test_what_is_missing_is_named(self, change: dict[str, Any], message: str) -> None:
-        with pytest.raises(aws_image_function.FunctionError, match=message):
+        with pytest.raises(lambda_functions.FunctionError, match=message):
             self.deploy(**change)
 
     def test_a_role_that_lambda_does_not_know_yet_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(aws_image_function, "POLL_SECONDS", 0)
+        monkeypatch.setattr(lambda_functions, "POLL_SECONDS", 0)
         refusal: Any = {
             "Error": {"Code": "InvalidParameterValueException", "Message": "role cannot be assumed by Lambda"}
         }
@@ -578,8 +494,8 @@ class TestImageFunction:
                 if answer := answers.pop(0):
                     raise answer
 
-        wanted = aws_image_function.Deployment("uri", "x86_64", {}, None, {})
-        aws_image_function.create(Function(), "recognition", wanted, 5)
+        wanted = lambda_functions.Deployment("uri", "x86_64", {}, None, {})
+        lambda_functions.create(Function(), "recognition", wanted, 5)
         assert answers == []
 
     def live(self) -> str:
@@ -597,14 +513,14 @@ class TestImageFunction:
     def test_an_interrupted_run_is_taken_up_where_it_ended(self) -> None:
         self.deploy()  # as if it had died before the version was published
         assert self.deploy(alias="live", check_mode=True)["differences"] == ["alias"]
-        assert aws_image_function.find(client("lambda"), "recognition", "live") is None
+        assert lambda_functions.find(client("lambda"), "recognition", "live") is None
         assert self.deploy(alias="live")["differences"] == ["alias"]
         assert self.deploy(alias="live")["changed"] is False
 
     def test_only_the_newest_versions_are_kept(self) -> None:
         for memory in (512, 640, 768, 896, 1024):
             self.deploy(alias="live", memory_mb=memory)
-        kept = aws_image_function.published_versions(client("lambda"), "recognition")
+        kept = lambda_functions.published_versions(client("lambda"), "recognition")
         assert len(kept) == 3
         assert self.live() == str(max(kept))
 
@@ -614,42 +530,6 @@ class TestImageFunction:
             aws_image_function.remove(client("lambda"), "recognition", mode)["changed"] for mode in (True, False, False)
         ]
         assert results == [True, True, False]
-
-
-class TestTopic:
-    """Its policy, its addresses; those of others stay."""
-
-    POLICY = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "SNS:Publish"}]})
-
-    def run(self, check_mode: bool = False, **changes: Any) -> Any:
-        parameters = {
-            "name": "alarms",
-            "policy": self.POLICY,
-            "emails": ["teacher@school.example"],
-            "tags": {"project": "p"},
-            "state": "present",
-            **changes,
-        }
-        return aws_topic.run(client("sns"), parameters, check_mode)["differences"]
-
-    def test_second_run_changes_nothing(self) -> None:
-        assert self.run(check_mode=True) == ["topic"]
-        assert self.run() == ["topic", "policy", "addresses", "tags"]
-        assert self.run() == []
-
-    def test_another_address_is_added(self) -> None:
-        self.run()
-        assert self.run(emails=["head@school.example"], check_mode=True) == ["addresses"]
-        assert self.run(emails=["head@school.example"]) == ["addresses"]
-        assert aws_topic.told(client("sns"), aws_topic.find(client("sns"), "alarms") or "") == {
-            "teacher@school.example",
-            "head@school.example",
-        }
-
-    def test_removed_twice(self) -> None:
-        self.run()
-        assert self.run(state="absent") == ["topic"]
-        assert self.run(state="absent") == []
 
 
 class TestBudget:
@@ -685,105 +565,6 @@ class TestBudget:
         assert self.run(state="absent") == []
 
 
-class Versions:
-    """A function with published versions; ``broken`` ones fail. moto can neither run an image nor name its version."""
-
-    def __init__(self, digests: dict[str, str], live: str, broken: set[str]) -> None:
-        self.digests, self.alias, self.broken = digests, live, broken
-        self.invoked: list[str] = []
-
-    def number(self, qualifier: str) -> str:
-        return self.alias if qualifier == "live" else qualifier
-
-    def get_function(self, **options: str) -> dict[str, Any]:
-        number = self.number(options["Qualifier"])
-        if number not in self.digests:
-            raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "GetFunction")
-        return {"Configuration": {"Version": number}, "Code": {"ImageUri": f"host/images@{self.digests[number]}"}}
-
-    def get_paginator(self, _operation: str) -> Versions:
-        return self
-
-    def paginate(self, **_options: Any) -> list[dict[str, Any]]:
-        return [{"Versions": [{"Version": number}]} for number in self.digests]
-
-    def invoke(self, **options: Any) -> dict[str, Any]:
-        number = self.number(options["Qualifier"])
-        self.invoked.append(options["Qualifier"])
-        failure = {"FunctionError": "Unhandled"} if number in self.broken else {}
-        return {"Payload": io.BytesIO(b"it broke"), "ExecutedVersion": number, **failure}
-
-    def update_alias(self, **options: str) -> None:
-        self.alias = options["FunctionVersion"]
-
-
-class TestFunctionRollback:
-    """Back to the earlier image, once, and only to one that answers."""
-
-    DIGESTS: dict[str, str] = {  # noqa: RUF012 a constant
-        "$LATEST": "sha256:c",
-        "1": "sha256:a",
-        "2": "sha256:b",
-        "9": "sha256:c",
-        "10": "sha256:c",
-    }
-
-    def function(self, live: str = "10", broken: frozenset[str] = frozenset()) -> Versions:
-        return Versions(self.DIGESTS, live, set(broken))
-
-    def run(self, function: Versions, version: str = "", check_mode: bool = False, gone: str = "") -> dict[str, Any]:
-        class Registry:
-            def describe_images(self, **options: Any) -> None:
-                if options["imageIds"][0]["imageDigest"] == gone:
-                    raise ClientError({"Error": {"Code": "ImageNotFoundException"}}, "DescribeImages")
-
-        parameters = {"name": "recognition", "alias": "live", "repository": "images", "version": version}
-        return aws_function_rollback.run(function, Registry(), parameters, check_mode)
-
-    def test_to_the_newest_version_with_another_image_and_no_further(self) -> None:
-        function = self.function()
-        result = self.run(function)
-        assert (result["before"]["version"], result["after"]["version"]) == ("10", "2")
-        assert (function.alias, function.invoked) == ("2", ["2", "live"])
-        assert self.run(function)["changed"] is False
-        assert function.alias == "2"
-
-    def test_check_mode_moves_nothing(self) -> None:
-        function = self.function()
-        assert self.run(function, check_mode=True)["after"]["version"] == "2"
-        assert (function.alias, function.invoked) == ("10", [])
-
-    def test_to_a_version_of_choice(self) -> None:
-        function = self.function()
-        assert self.run(function, "1")["after"] == {"version": "1", "digest": "sha256:a"}
-
-    def test_a_version_that_fails_is_refused_before_callers_meet_it(self) -> None:
-        function = self.function(broken=frozenset({"2"}))
-        with pytest.raises(
-            aws_function_rollback.RollbackError, match=r"recognition:2 fails.*it broke.*rollback_version"
-        ):
-            self.run(function)
-        assert function.alias == "10"
-
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            ({"gone": "sha256:b"}, "sha256:b of version 2 is no longer in the repository"),
-            ({"version": "7"}, "has no 7"),
-        ],
-    )
-    def test_what_is_gone_is_named(self, options: dict[str, Any], message: str) -> None:
-        function = self.function()
-        with pytest.raises(aws_function_rollback.RollbackError, match=message):
-            self.run(function, **options)
-        assert function.alias == "10"
-
-    def test_without_an_earlier_image_there_is_no_way_back(self) -> None:
-        function = Versions({"$LATEST": "sha256:a", "1": "sha256:a"}, "1", set())
-        with pytest.raises(aws_function_rollback.RollbackError, match="nothing to go back to"):
-            self.run(function)
-
-
 @pytest.mark.parametrize(
     ("run", "parameters"),
     [
@@ -806,16 +587,12 @@ def test_a_check_of_an_empty_account_sees_a_difference(run: Any, parameters: dic
     "module",
     [
         aws_access_key,
-        aws_bucket,
         aws_bucket_notification,
         aws_budget,
-        aws_function_rollback,
         aws_image_function,
         aws_queue_protection,
         aws_repository,
         aws_table_protection,
-        aws_topic,
-        aws_user,
     ],
 )
 def test_documentation_names_every_option(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:

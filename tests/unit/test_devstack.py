@@ -4,47 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
 from ansible_collections.smart_classroom.platform.plugins.filter.devstack import (
-    devstack_floating,
     devstack_password_problems,
     devstack_ssh,
     devstack_ssh_config,
 )
-from ansible_collections.smart_classroom.platform.plugins.module_utils.host_machine import HostError
-from ansible_collections.smart_classroom.platform.plugins.modules import devstack_host
-from ansible_collections.smart_classroom.platform.plugins.modules.devstack_host import (
-    advertised,
-    default_address,
-    git_problems,
-    is_half_clone,
-    network_problems,
-    os_release,
-    size_problems,
-    system_problems,
-)
-from ansible_collections.smart_classroom.platform.plugins.modules.devstack_tunnel import Tunnel, TunnelError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "roles/devstack/files/devstack_run.py"
-LINKS: list[dict[str, Any]] = [
-    {"ifname": "lo", "addr_info": [{"local": "127.0.0.1"}]},
-    {"ifname": "ens5", "addr_info": [{"local": "10.0.0.10"}]},
-]
-ROUTES: list[dict[str, Any]] = [
-    {"dst": "default", "gateway": "10.0.0.1", "dev": "ens5"},
-    {"dst": "10.0.0.0/24", "dev": "ens5"},
-]
 
 
 @pytest.fixture
@@ -90,119 +63,7 @@ def test_a_password_that_devstack_stumbles_over_is_named_and_not_shown(password:
     assert not password or password not in problem
 
 
-def test_debian_12_under_systemd_is_accepted_and_nothing_else() -> None:
-    bookworm = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nID=debian\n'
-    assert os_release(bookworm) == ("debian", "12")
-    assert system_problems(bookworm, True) == []
-    (other,) = system_problems('ID=ubuntu\nVERSION_ID="24.04"\n', True)
-    assert "ubuntu 24.04" in other
-    (init,) = system_problems(bookworm, False)
-    assert "systemd" in init
-
-
-def test_memory_and_disk_are_measured_where_devstack_will_be(tmp_path: Path) -> None:
-    parameters = {"minimum_memory_mb": 7600, "minimum_disk_mb": 10**9}
-    memory, disk = size_problems(parameters, "MemTotal: 4000000 kB\n", tmp_path / "not/there")
-    assert "3906 MB of memory, 7600 MB are needed" in memory
-    assert disk.startswith(f"{tmp_path} has")
-    assert size_problems({"minimum_memory_mb": 1, "minimum_disk_mb": 1}, "MemTotal: 4000000 kB\n", tmp_path) == []
-
-
-def test_the_address_is_that_of_the_default_route() -> None:
-    assert default_address(ROUTES, LINKS) == "10.0.0.10"
-    assert default_address([{**ROUTES[0], "prefsrc": "10.0.0.11"}], LINKS) == "10.0.0.11"
-    assert default_address(ROUTES[1:], LINKS) == ""
-
-
-def test_addresses_that_cannot_work_are_refused() -> None:
-    assert network_problems("10.0.0.10", "172.24.4.0/24", ROUTES, LINKS) == []
-    assert "no default route" in network_problems("", "172.24.4.0/24", ROUTES, LINKS)[0]
-    assert "is none of the host's" in network_problems("203.0.113.5", "172.24.4.0/24", ROUTES, LINKS)[0]
-    assert "overlaps the host's route to 10.0.0.0/24" in network_problems("10.0.0.10", "10.0.0.0/16", ROUTES, LINKS)[0]
-    ours = [*ROUTES, {"dst": "172.24.4.0/24", "dev": "br-ex"}]
-    assert network_problems("10.0.0.10", "172.24.4.0/24", ours, LINKS) == []
-
-
-def test_a_clone_that_was_cut_off_is_told_from_a_whole_one(tmp_path: Path) -> None:
-    assert not is_half_clone(tmp_path / "devstack")
-    clone = tmp_path / "devstack"
-    (clone / ".git").mkdir(parents=True)
-    assert is_half_clone(clone)
-    (clone / ".git/index").touch()
-    (clone / "stack.sh").touch()
-    assert not is_half_clone(clone)
-    (clone / ".git/index.lock").touch()
-    assert is_half_clone(clone)
-
-
 # --- the git server
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def git_server(tmp_path: Path) -> Iterator[str]:
-    """A real git daemon with one repository that has the branch, and one that has not."""
-    if shutil.which("git") is None:
-        pytest.fail("git is missing: apt-get install git")
-    for name, branch in {"devstack": "stable/2026.1", "nova": "main"}.items():
-        repository = tmp_path / f"git/openstack/{name}.git"
-        subprocess.run(["git", "init", "--quiet", f"--initial-branch={branch}", repository], check=True)
-        identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
-        subprocess.run(
-            ["git", "-C", repository, *identity, "commit", "--quiet", "--allow-empty", "--message=first"], check=True
-        )
-    port = free_port()
-    options = ["--export-all", "--reuseaddr", "--listen=127.0.0.1", f"--port={port}", f"--base-path={tmp_path}/git"]
-    daemon = subprocess.Popen(["git", "daemon", *options], stderr=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            break
-        except OSError:
-            assert time.monotonic() < deadline
-            assert daemon.poll() is None
-    yield f"git://127.0.0.1:{port}"
-    daemon.terminate()
-    daemon.wait(timeout=20)
-
-
-def test_a_server_with_everything_is_accepted(git_server: str) -> None:
-    assert git_problems(git_server, ["devstack"], "stable/2026.1", 20) == []
-
-
-def test_a_missing_branch_and_a_missing_repository_are_both_reported(git_server: str) -> None:
-    branch, repository = git_problems(git_server, ["devstack", "nova", "horizon"], "stable/2026.1", 20)
-    assert "nova.git has no branch stable/2026.1" in branch
-    assert "horizon.git cannot be fetched" in repository
-    assert "not exported" in repository
-
-
-@pytest.mark.parametrize("scheme", ["git", "http", "https"])
-def test_a_server_that_is_not_there_is_reported_once(scheme: str) -> None:
-    (problem,) = git_problems(f"{scheme}://127.0.0.1:{free_port()}", ["devstack", "nova"], "stable/2026.1", 5)
-    assert "cannot be reached from the host" in problem
-    assert "refused" in problem
-
-
-def test_an_address_that_is_no_git_server_is_refused() -> None:
-    with pytest.raises(HostError, match="no git server"):
-        advertised(b"<html>hello")
-    assert "must begin with" in git_problems("/srv/git", ["devstack"], "stable/2026.1", 5)[0]
-
-
-def test_refs_of_a_smart_http_answer_are_read() -> None:
-    commit = b"0123456789" * 4
-    first = commit + b" HEAD\0multi_ack symref=HEAD:refs/heads/master\n"
-    second = commit + b" refs/heads/stable/2026.1\n"
-    lines = [b"# service=git-upload-pack\n", None, first, second, None]
-    payload = b"".join(b"0000" if line is None else f"{len(line) + 4:04x}".encode() + line for line in lines)
-    assert advertised(payload) == {"HEAD", "refs/heads/stable/2026.1"}
 
 
 # --- why stack.sh failed
@@ -448,52 +309,3 @@ def test_a_host_that_only_its_own_configuration_knows_is_found_through_it(tmp_pa
     file.write_text(devstack_ssh_config(connection, "devstack-1"))
     read = subprocess.run(["ssh", "-F", file, "-G", "devstack-1"], capture_output=True, text=True, check=True).stdout
     assert {"hostname 192.0.2.10", "user admin"} <= set(read.splitlines())
-
-
-def test_addresses_to_give_away_lie_in_the_floating_network() -> None:
-    assert devstack_floating("172.24.4.0/24") == {
-        "gateway": "172.24.4.1",
-        "prefix": "24",
-        "first": "172.24.4.10",
-        "last": "172.24.4.250",
-    }
-    with pytest.raises(ValueError, match="too small"):
-        devstack_floating("172.24.4.0/28")
-
-
-def test_a_tunnel_that_cannot_be_opened_says_how_to_try_by_hand(tmp_path: Path) -> None:
-    ssh = ["ssh", "-o", "BatchMode=yes", "-p", str(free_port()), "nobody@127.0.0.1"]
-    tunnel = Tunnel(tmp_path / "tunnel", ssh, free_port(), "192.0.2.1:80")
-    with pytest.raises(TunnelError, match=r"refused.*try: ssh .* nobody@127\.0\.0\.1 true"):
-        tunnel.open()
-    assert not tunnel.is_open()
-    assert not tunnel.close_all()
-
-
-def test_a_tunnel_to_elsewhere_has_another_socket(tmp_path: Path) -> None:
-    one, other = (Tunnel(tmp_path, ["ssh", "host"], 9800, target) for target in ("192.0.2.1:80", "192.0.2.2:80"))
-    assert one.socket != other.socket
-
-
-def test_the_module_looks_at_a_host_without_a_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devstack_host, "STAMP", tmp_path / "stamp.json")
-    monkeypatch.setattr(devstack_host, "DEVSTACK", tmp_path / "devstack")
-    monkeypatch.setattr(devstack_host, "ip_json", lambda what: ROUTES if what == "route" else LINKS)
-    monkeypatch.setattr(devstack_host, "is_running", lambda: False)
-    parameters = {
-        "address": "",
-        "floating_cidr": "172.24.4.0/24",
-        "git_base": f"git://127.0.0.1:{free_port()}",
-        "branch": "stable/2026.1",
-        "repositories": ["devstack"],
-        "minimum_disk_mb": 1,
-        "minimum_memory_mb": 1,
-        "timeout_seconds": 5,
-    }
-    fresh = devstack_host.look(parameters)
-    assert (fresh["address"], fresh["complete"], fresh["conf"]) == ("10.0.0.10", False, "")
-    assert any("cannot be reached from the host" in problem for problem in fresh["problems"])
-    (tmp_path / "stamp.json").write_text(json.dumps({"conf": "abc"}))
-    made = devstack_host.look(parameters)
-    assert (made["complete"], made["conf"]) == (True, "abc")
-    assert not any("cannot be reached" in problem for problem in made["problems"])

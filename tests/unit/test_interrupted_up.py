@@ -1,4 +1,4 @@
-"""Runs that are killed in each play. What stands in for ansible-playbook only shows plays, waits and writes down where it was."""
+"""Runs that are killed in each play; a stand-in for ansible-playbook shows plays, waits and writes a log."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from tests.system.stack import interrupted_up
 from tests.system.stack.interrupted_up import InterruptedUpError, bring_up, playbooks, plays
 
-# Each play has its duration as the value of `seconds`; `once` is a file that the play leaves behind if it is killed, and
-# whose presence makes it fail.
+# Each play has its duration as the value of `seconds`; `once` is a file that the play leaves behind if it is killed,
+# and whose presence makes it fail.
 STAND_IN = """
 import pathlib, sys, time, yaml
 def play(path):
@@ -51,7 +51,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "- {name: first, hosts: controller, seconds: 0.6}\n- {name: empty, hosts: nobody, seconds: 0}\n"
     )
     (tmp_path / "two.yml").write_text(
-        "- {name: second, hosts: controller, seconds: 0.6}\n- {name: more, ansible.builtin.import_playbook: three.yml}\n"
+        "- {name: second, hosts: controller, seconds: 0.6}\n"
+        "- {name: more, ansible.builtin.import_playbook: three.yml}\n"
     )
     (tmp_path / "three.yml").write_text("- {name: third, hosts: controller, seconds: 0.6}\n")
     site = "".join(f"- {{name: {name}, ansible.builtin.import_playbook: {name}.yml}}\n" for name in ("one", "two"))

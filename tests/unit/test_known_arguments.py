@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from ansible_collections.smart_classroom.platform.plugins.vars.known_arguments import playbooks_of, problems
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -85,7 +85,9 @@ def test_a_stage_stops_at_its_first_command_that_fails(tmp_path: Path) -> None:
 
 def test_a_failure_shows_the_end_of_its_log_and_success_shows_nothing_of_it(tmp_path: Path) -> None:
     many = "for i in $(seq 200); do echo line $i of $0; done"
-    _, _, text = run(tmp_path, stage("good", many + "; echo hidden"), stage("bad", many + "; printf 'last \\377\\n'; exit 1"))
+    _, _, text = run(
+        tmp_path, stage("good", many + "; echo hidden"), stage("bad", many + "; printf 'last \\377\\n'; exit 1")
+    )
     assert "hidden" not in text
     assert "line 200 of" in text
     assert "line 100 of" not in text
@@ -151,7 +153,7 @@ def test_what_the_stages_of_bin_test_wait_for_comes_before_them(bin_test: Module
     names = [one.name for one in bin_test.STAGES]
     assert len(set(names)) == len(names)
     for number, one in enumerate(bin_test.STAGES):
-        assert set((*one.needs, *one.after)) <= set(names[:number]), one.name
+        assert {*one.needs, *one.after} <= set(names[:number]), one.name
 
 
 def test_every_role_has_its_scenario_in_a_stage(bin_test: ModuleType) -> None:
@@ -180,7 +182,9 @@ def test_ports_are_handed_out_once_and_in_one_place() -> None:
     used = set()
     for path in [*ROOT.glob("roles/*/molecule/**/*.yml"), *ROOT.glob("molecule/**/*.yml")]:
         text = path.read_text(encoding="utf-8")
-        written += [f"{path.relative_to(ROOT)}: {port}" for port in re.findall(r"127\.0\.0\.1:\d{4,}|port[=:] ?\d{4,5}", text)]
+        written += [
+            f"{path.relative_to(ROOT)}: {port}" for port in re.findall(r"127\.0\.0\.1:\d{4,}|port[=:] ?\d{4,5}", text)
+        ]
         used |= set(re.findall(r"SCENARIO_PORT_\w+", text))
     assert written == []
     assert used == set(ports)

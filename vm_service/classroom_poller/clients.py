@@ -25,7 +25,7 @@ _COLD_START_SECONDS = 30
 
 @dataclass(frozen=True)
 class Clients:
-    """``receiver`` waits as long as a long poll may take, ``sqs`` does everything else."""
+    """`receiver` waits as long as a long poll may take, `sqs` does everything else."""
 
     receiver: SQSClient
     sqs: SQSClient
@@ -35,8 +35,11 @@ class Clients:
 def open_clients(config: Config, credentials: Path) -> Clients:
     """Make the clients; no call is made yet.
 
-    ``credentials`` is an AWS shared credentials file with a profile ``default``. Nothing else is asked: not the
-    environment, not the metadata service. Raises ConfigError when it gives no credentials.
+    `credentials` is an AWS shared credentials file with a profile ``default``. Nothing else is asked: not the
+    environment, not the metadata service.
+
+    Raises:
+        ConfigError: the file gives no credentials.
     """
     session = Session()
     provider = SharedCredentialProvider(creds_filename=str(credentials), profile_name="default")

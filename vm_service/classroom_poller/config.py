@@ -70,9 +70,10 @@ def queue_arn(queue_url: str, region: str) -> str:
 
 
 def load_config(path: Path) -> Config:
-    """Read and check ``path``.
+    """Read and check the settings in `path`.
 
-    Raises ConfigError with all faults at once, so that one look is enough.
+    Raises:
+        ConfigError: with all faults at once, so that one look is enough.
     """
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))

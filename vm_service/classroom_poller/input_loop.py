@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from .invocation import Function, InvocationFailedError, NotStartedError
 from .leases import BATCH, LeasedQueue, backoff_seconds
+from .logs import failure
 from .loop import Loop
 from .messages import receive_count, upload_correlation
 
@@ -25,8 +26,8 @@ LOG = logging.getLogger(__name__)
 _HOLD_LIMIT_SECONDS = 15
 
 
-def split(messages: Sequence[MessageTypeDef], workers: int, batch_size: int) -> list[list[MessageTypeDef]]:
-    """Batches of at most ``batch_size``, evenly over ``workers``.
+def split_into_batches(messages: Sequence[MessageTypeDef], workers: int, batch_size: int) -> list[list[MessageTypeDef]]:
+    """Batches of at most `batch_size` messages, evenly over `workers`.
 
     A message that comes again goes alone: whatever made its invocation fail must not take its neighbours along to the
     dead-letter queue.
@@ -38,9 +39,10 @@ def split(messages: Sequence[MessageTypeDef], workers: int, batch_size: int) -> 
 
 
 class InputLoop(Loop):
-    """Receives uploads and invokes the function, ``concurrency`` batches at once.
+    """Receives uploads and invokes the function, `concurrency` batches at once.
 
-    Messages are received only when a worker is free, so none waits here while another poller could take it.
+    Messages are received only when a worker is free and none waits here. Of those that come again, which go alone,
+    several may then wait for a worker, ten at most: to give them back would spend another of their receives.
     """
 
     side = "input"
@@ -64,34 +66,43 @@ class InputLoop(Loop):
         for worker in self._workers:
             worker.start()
 
-    def step(self) -> None:
-        """Wait for a free worker, receive, and hand out."""
-        with self._idle:
-            if self._busy >= self._config.concurrency:
+    def threads(self) -> list[threading.Thread]:
+        """The receiver and the workers."""
+        return [*super().threads(), *self._workers]
+
+    def capacity(self) -> int:
+        """As many as the free workers take; waits a second for one."""
+        free = self._free()
+        if not free:
+            with self._idle:
                 self._idle.wait(1)
-                return
-            free = self._config.concurrency - self._busy
-        messages = self.receive(min(BATCH, free * self._config.batch_size))
-        if self._stop.is_set():
-            # The long poll brought them after the decision to stop.
-            self._messages.give_back(messages, lambda _: 0)
-            return
-        for batch in split(messages, free, self._config.batch_size):
+        return min(BATCH, free * self._config.batch_size)
+
+    def handle(self, pending: list[MessageTypeDef]) -> None:
+        """Hand the messages out to the workers, who answer for them from then on."""
+        for batch in split_into_batches(pending, max(1, self._free()), self._config.batch_size):
             with self._idle:
                 self._busy += 1
             self._batches.put(batch)
+            for message in batch:
+                pending.remove(message)
+
+    def _free(self) -> int:
+        with self._idle:
+            return max(0, self._config.concurrency - self._busy)
 
     def drain(self, deadline: float) -> bool:
-        """After the stop: give back what no worker has begun, wait for the rest until ``deadline`` (monotonic).
+        """After the stop: give back what no worker has begun, wait for the rest until `deadline` (monotonic seconds).
 
-        True when nothing is left running.
+        Returns:
+            True when nothing is left running.
         """
         while True:
             try:
                 batch = self._batches.get_nowait()
             except queue.Empty:
                 break
-            self._messages.give_back(batch, lambda _: 0)
+            self._messages.give_back(batch, self.pause)
             self._done()
         with self._idle:
             return self._idle.wait_for(lambda: self._busy == 0, timeout=max(0, deadline - time.monotonic()))
@@ -104,15 +115,20 @@ class InputLoop(Loop):
     def _work(self) -> None:
         while True:
             batch = self._batches.get()
-            self._status.count("in_flight", len(batch))
             try:
-                self._process(batch)
-            except Exception:
-                LOG.exception("a batch failed for an unforeseen reason; its messages come back by themselves")
-                self._status.count("failures", len(batch))
+                self._attempt(batch)
+            except Exception as error:
+                self._fail(batch)
+                log(batch, logging.ERROR, "a batch failed for an unforeseen reason", **failure(error)["fields"])
             finally:
-                self._status.count("in_flight", -len(batch))
                 self._done()
+
+    def _attempt(self, batch: list[MessageTypeDef]) -> None:
+        self._status.count("in_flight", len(batch))
+        try:
+            self._process(batch)
+        finally:
+            self._status.count("in_flight", -len(batch))
 
     def _process(self, batch: list[MessageTypeDef]) -> None:
         started = time.monotonic()
@@ -120,8 +136,8 @@ class InputLoop(Loop):
         while True:
             # Whoever lost a lease (the network was cut) leaves the message to its next receiver.
             batch = [message for message in batch if self._messages.holds(message)]
-            if not batch or (self._stop.is_set() and attempt):
-                self._messages.give_back(batch, lambda _: 0)
+            if not batch or self._stop.is_set():
+                self._messages.give_back(batch, self.pause)
                 return
             try:
                 self._status.count("invoked", len(batch))
@@ -130,21 +146,15 @@ class InputLoop(Loop):
                 attempt += 1
                 self._status.problem("function", f"the function cannot be started: {error}")
                 held = time.monotonic() - started
-                log(
-                    "the function cannot be started",
-                    batch,
-                    level=logging.ERROR,
-                    error=str(error),
-                    attempt=attempt,
-                    held_seconds=round(held, 1),
-                )
+                fields = {"error": str(error), "attempt": attempt, "held_seconds": round(held, 1)}
+                log(batch, logging.ERROR, "the function cannot be started", **fields)
                 if held < self._config.hold_seconds:
                     self._stop.wait(backoff_seconds(attempt, 1, _HOLD_LIMIT_SECONDS))
                     continue
                 self._fail(batch)
             except InvocationFailedError as error:
                 self._status.problem("function", None)
-                log("an invocation failed", batch, level=logging.ERROR, error=str(error))
+                log(batch, logging.ERROR, "an invocation failed", error=str(error))
                 self._fail(batch)
             else:
                 self._status.problem("function", None)
@@ -156,33 +166,24 @@ class InputLoop(Loop):
         if answered:
             self._messages.delete(answered)
             self._status.count("answered", len(answered))
-            log("answered", answered, seconds=round(seconds, 3))
+            log(answered, logging.INFO, "answered", seconds=round(seconds, 3))
         rest = [message for message in batch if message["MessageId"] in failed]
         if rest:
-            log("the function asks for another attempt", rest, level=logging.WARNING, seconds=round(seconds, 3))
+            log(rest, logging.WARNING, "the function asks for another attempt", seconds=round(seconds, 3))
             self._fail(rest)
 
     def _fail(self, batch: Sequence[MessageTypeDef]) -> None:
+        self._messages.give_back(batch, self.pause)
         self._status.count("failures", len(batch))
-        self._messages.give_back(batch, self._pause)
-
-    def _pause(self, count: int) -> int:
-        return backoff_seconds(count, self._config.backoff_base_seconds, self._config.backoff_max_seconds)
 
 
-def log(text: str, batch: Sequence[MessageTypeDef], level: int = logging.INFO, **values: object) -> None:
+def log(batch: Sequence[MessageTypeDef], level: int, text: str, **values: object) -> None:
     """One line for each message, so that a search for a video finds all that happened to it."""
     for message in batch:
-        LOG.log(
-            level,
-            text,
-            extra={
-                "fields": {
-                    "correlation": upload_correlation(message),
-                    "message_id": message["MessageId"],
-                    "receive_count": receive_count(message),
-                    "batch": len(batch),
-                    **values,
-                }
-            },
-        )
+        fields = {
+            "correlation": upload_correlation(message),
+            "message_id": message["MessageId"],
+            "receive_count": receive_count(message),
+            "batch": len(batch),
+        }
+        LOG.log(level, text, extra={"fields": {**fields, **values}})

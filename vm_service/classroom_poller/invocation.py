@@ -45,7 +45,9 @@ class Function:
     def invoke(self, messages: Sequence[MessageTypeDef]) -> set[str]:
         """Call and wait; returns the ids of messages that failed.
 
-        Raises NotStartedError or InvocationFailedError when the call as a whole failed.
+        Raises:
+            NotStartedError: the function did not run.
+            InvocationFailedError: the call failed as a whole.
         """
         payload = json.dumps(function_event(messages, self._queue_arn, self._region)).encode()
         try:
@@ -64,29 +66,40 @@ class Function:
         except BotoCoreError as error:
             raise NotStartedError(str(error)) from error
         if answer.get("FunctionError"):
-            raise InvocationFailedError(f"the function failed: {body[:500].decode(errors='replace')}")
+            raise InvocationFailedError(f"the function failed: {fault(body)}")
         return failed_ids(body, {message["MessageId"] for message in messages})
+
+
+def fault(body: bytes) -> str:
+    """What a log may say of a failed invocation: the runtime's own words, of other exceptions the type alone."""
+    try:
+        error = json.loads(body)
+        kind, text = str(error.get("errorType", "")), str(error.get("errorMessage", ""))
+    except (ValueError, AttributeError, RecursionError):
+        return "for a reason that cannot be read"
+    # Lambda's own types are Runtime.ExitError, Sandbox.Timedout and the like; a time-out may have none.
+    return f"{kind}: {text[:300]}".removeprefix(": ") if "." in kind or not kind else kind[:100]
 
 
 def failed_ids(body: bytes, sent: set[str]) -> set[str]:
     """Messages that the function reports in ``batchItemFailures``, by the rules of an event source mapping.
 
-    No list, or an empty one, is a success of all. An answer that cannot be understood, or names a message that was not
-    sent, is a failure of all: InvocationFailedError.
+    No list, or an empty one, is a success of all.
+
+    Raises:
+        InvocationFailedError: the answer cannot be understood, or names a message that was not sent. All have failed.
     """
     try:
         answer = json.loads(body) if body.strip() else None
-    except ValueError as error:
-        raise InvocationFailedError(f"the function's answer is not JSON: {body[:200]!r}") from error
+    except (ValueError, RecursionError) as error:
+        raise InvocationFailedError("the function's answer is not JSON") from error
     failures = answer.get("batchItemFailures") if isinstance(answer, dict) else None
     if not failures:
         return set()
     try:
         named = {failure["itemIdentifier"] for failure in failures}
     except (TypeError, KeyError) as error:
-        raise InvocationFailedError(f"batchItemFailures cannot be read: {failures!r}") from error
+        raise InvocationFailedError("batchItemFailures is no list of messages") from error
     if not named <= sent:
-        raise InvocationFailedError(
-            f"batchItemFailures names messages that were not sent: {sorted(map(str, named - sent))}"
-        )
+        raise InvocationFailedError(f"batchItemFailures names {len(named - sent)} messages that were not sent")
     return named

@@ -1,162 +1,62 @@
-"""The two kinds of messages: what goes to the function, and what it answers."""
+"""Messages of both queues: what goes to the function, what it answers, and the file that keeps an answer."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-import math
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_plus
+
+from classroom_contract.keys import result_stem
+from classroom_contract.results import Video
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-STATUSES = ("recognized", "unknown", "no_face", "unreadable")
 # File systems take 255 bytes; this leaves room for the ETag, the suffix and the temporary file's marks.
 _NAME_BYTES = 140
+_ETAG_BYTES = 64
 
 
-class RejectedMessageError(Exception):
-    """A message in the output queue that is no result of the function; the text says what is wrong with it."""
+def file_stem(video: Video) -> str:
+    """Name of the files that keep the answer to `video`, without their suffix: ``<key>-<etag>``.
 
-
-@dataclass(frozen=True)
-class Student:
-    """One recognised student as the CSV shows it."""
-
-    name: str
-    major: str
-    year: str
-
-
-@dataclass(frozen=True)
-class Result:
-    """The function's answer to one video. ``body`` is the message, word for word."""
-
-    key: str
-    etag: str
-    version_id: str | None
-    status: str
-    students: tuple[Student, ...]
-    processed_at: datetime
-    body: str
-
-    @property
-    def correlation(self) -> str:
-        """Names the video in every log line: key and ETag, and the version when the bucket has versions."""
-        return correlation(self.key, self.etag, self.version_id)
-
-    @property
-    def file_stem(self) -> str:
-        """File name without suffix, see result_stem."""
-        return result_stem(self.key, self.etag)
-
-    def csv(self) -> str:
-        """Header and one row a student, RFC 4180."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\r\n")
-        writer.writerow(("name", "major", "year"))
-        writer.writerows((student.name, student.major, student.year) for student in self.students)
-        return text.getvalue()
-
-
-def correlation(key: str, etag: str, version_id: str | None = None) -> str:
-    """``key@etag`` or ``key@etag/version``."""
-    return f"{key}@{etag}" + (f"/{version_id}" if version_id and version_id != "null" else "")
-
-
-def result_stem(key: str, etag: str) -> str:
-    """Where the results of a video are kept: ``<key>-<etag>``, both percent-encoded, so two videos never share a name.
-
-    A key too long for a file name keeps its beginning, and a hash stands for the rest.
+    The key without ``.mp4`` (as in the bucket), letters of every script as they are; ``/``, ``%`` and control
+    characters percent-encoded, so that two videos never share a name. Of a key too long for a file name the beginning
+    is kept, and a hash stands for the rest.
     """
-    name = quote(key.removesuffix(".mp4"), safe="")
-    if len(name) > _NAME_BYTES:
-        digest = hashlib.sha256(key.encode()).hexdigest()[:32]
-        name = f"{name[: _NAME_BYTES - 33]}~{digest}"
+    key = result_stem(video.key)
+    units = _units(key)
     # A key that begins with a dot must not hide its result, nor pass for a temporary file.
-    if name.startswith("."):
-        name = "%2E" + name[1:]
-    return f"{name}-{quote(etag.strip(chr(34)), safe='')[:64]}"
+    if units[:1] == ["."]:
+        units[0] = "%2E"
+    name = "".join(units)
+    if len(name.encode()) > _NAME_BYTES:
+        # No escape contains "%~", so no whole key gives such a name.
+        mark = f"%~{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+        name = _cut(units, _NAME_BYTES - len(mark)) + mark
+    return f"{name}-{_cut(_units(video.etag), _ETAG_BYTES)}"
 
 
-def parse_result(body: str) -> Result:
-    """Check a message of the output queue.
-
-    Raises RejectedMessageError when it is not what the function sends.
-    """
-    try:
-        message = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise RejectedMessageError(f"not JSON: {error}") from error
-    if not isinstance(message, dict):
-        raise RejectedMessageError("not a JSON object")
-    if message.get("schema") != 1:
-        raise RejectedMessageError(f"schema is {message.get('schema')!r}, this service knows 1")
-    video = message.get("video")
-    if not isinstance(video, dict):
-        raise RejectedMessageError("video is missing")
-    version_id = video.get("version_id")
-    if version_id is not None and not isinstance(version_id, str):
-        raise RejectedMessageError("video.version_id is not a text")
-    status = message.get("status")
-    if status not in STATUSES:
-        raise RejectedMessageError(f"status is {status!r}, none of {', '.join(STATUSES)}")
-    students = message.get("students")
-    if not isinstance(students, list):
-        raise RejectedMessageError("students is not a list")
-    return Result(
-        key=_text(video, "key"),
-        etag=_text(video, "etag"),
-        version_id=version_id,
-        status=status,
-        students=tuple(_student(student) for student in students),
-        processed_at=_time(_text(message, "processed_at")),
-        body=body,
-    )
+def _units(text: str) -> list[str]:
+    """The characters of `text`, those that a file name must not hold escaped."""
+    return [
+        quote(character, safe="") if character in "/%" or unicodedata.category(character) == "Cc" else character
+        for character in text
+    ]
 
 
-def _text(values: dict[str, Any], name: str) -> str:
-    value = values.get(name)
-    if not isinstance(value, str) or not value:
-        raise RejectedMessageError(f"{name} is missing or not a text")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise RejectedMessageError(f"{name} is not valid Unicode") from error
-    return value
-
-
-def _time(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise RejectedMessageError(f"processed_at is not a time: {text!r}") from error
-    if moment.tzinfo is None:
-        raise RejectedMessageError(f"processed_at has no time zone: {text!r}")
-    return moment
-
-
-def _student(student: object) -> Student:
-    if not isinstance(student, dict):
-        raise RejectedMessageError("a student is not an object")
-    return Student(_text(student, "name"), _cell(student.get("major")), _cell(student.get("year")))
-
-
-def _cell(value: object) -> str:
-    """A record may lack a value, and the table's numbers may arrive as such."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return str(int(value)) if value == int(value) else str(value)
-    raise RejectedMessageError(f"a student's record holds {value!r}")
+def _cut(units: Sequence[str], limit: int) -> str:
+    """As many of `units` as `limit` bytes hold; none is cut in two."""
+    kept, size = [], 0
+    for unit in units:
+        size += len(unit.encode())
+        if size > limit:
+            break
+        kept.append(unit)
+    return "".join(kept)
 
 
 def function_event(messages: Sequence[MessageTypeDef], queue_arn: str, region: str) -> dict[str, Any]:
@@ -180,16 +80,12 @@ def function_event(messages: Sequence[MessageTypeDef], queue_arn: str, region: s
 
 
 def upload_correlation(message: MessageTypeDef) -> str:
-    """Names the videos of an upload event; the message's id when it holds none."""
+    """Names the videos of an upload event as the function's log does; the message's id when it holds none."""
     try:
-        records = json.loads(message["Body"])["Records"]
+        uploads = [record["s3"]["object"] for record in json.loads(message["Body"])["Records"]]
         names = [
-            correlation(
-                unquote_plus(record["s3"]["object"]["key"]),
-                record["s3"]["object"].get("eTag", ""),
-                record["s3"]["object"].get("versionId"),
-            )
-            for record in records
+            Video("", unquote_plus(upload["key"]), upload.get("eTag", ""), upload.get("versionId")).correlation
+            for upload in uploads
         ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         names = []
@@ -197,5 +93,8 @@ def upload_correlation(message: MessageTypeDef) -> str:
 
 
 def receive_count(message: MessageTypeDef) -> int:
-    """How often the queue has handed out this message, this time included."""
-    return max(1, int(message.get("Attributes", {}).get("ApproximateReceiveCount", "1")))
+    """How often the queue has handed out this message, this time included; 1 where the queue does not say."""
+    try:
+        return max(1, int(message.get("Attributes", {}).get("ApproximateReceiveCount", "1")))
+    except ValueError:
+        return 1

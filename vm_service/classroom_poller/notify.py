@@ -13,13 +13,7 @@ class Notifier:
         address = environment.get("NOTIFY_SOCKET", "")
         # A leading @ stands for the null byte of an abstract socket.
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        self._watchdog_seconds = int(environment.get("WATCHDOG_USEC", "0") or 0) / 1_000_000
         self._last = ""
-
-    @property
-    def watchdog_seconds(self) -> float:
-        """Seconds within which systemd wants a sign of life; 0 when it wants none."""
-        return self._watchdog_seconds
 
     def ready(self) -> None:
         """The service does its work from now on."""
@@ -45,7 +39,7 @@ class Notifier:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
             sender.settimeout(1)
             try:
-                sender.sendto(message.encode(), self._address)
+                sender.sendto(message.encode(errors="replace"), self._address)
             except OSError:
                 # systemd restarts the service when signs of life stay out; nothing better can be done here.
                 return

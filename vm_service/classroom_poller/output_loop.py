@@ -8,9 +8,13 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from classroom_contract import ContractError
+from classroom_contract.notification import Notification
+
 from .leases import BATCH, LeasedQueue, backoff_seconds
+from .logs import failure
 from .loop import Loop
-from .messages import RejectedMessageError, parse_result, receive_count
+from .messages import file_stem, receive_count
 from .results import Outcome, ResultStore
 
 if TYPE_CHECKING:
@@ -21,10 +25,12 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 _DISK_LIMIT_SECONDS = 15
+# Refusals of the system that a single file causes; the next one may well be written.
+_FILE_FAULTS = (errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 
 
 class OutputLoop(Loop):
-    """Receives the function's answers and stores them.
+    """Receives the function's answers and stores them, each on its own: one that fails takes no other along.
 
     While the disk refuses, the messages at hand stay here, their leases renewed, and no others are received: a full
     disk must not spend the receive counts that decide about the dead-letter queue.
@@ -38,38 +44,42 @@ class OutputLoop(Loop):
         super().__init__(config, messages, status, stop)
         self._store = store
 
-    def step(self) -> None:
-        """Receive, store all, then delete."""
-        messages = self.receive(BATCH)
+    def capacity(self) -> int:
+        """As many as the queue hands out at once."""
+        return BATCH
+
+    def handle(self, pending: list[MessageTypeDef]) -> None:
+        """Store all, then delete."""
         stored: list[MessageTypeDef] = []
-        for position, message in enumerate(messages):
+        for message in pending:
+            if self._stop.is_set():
+                break
             try:
                 if self._keep(message):
                     stored.append(message)
-                elif self._stop.is_set():
-                    self._messages.give_back(messages[position:], lambda _: 0)
-                    break
-            except RejectedMessageError as error:
+            except ContractError as error:
                 self._reject(message, str(error))
+            except Exception as error:
+                self._fail(message, error)
         if stored and self._retry(self._store.sync):
             self._messages.delete(stored)
 
     def _keep(self, message: MessageTypeDef) -> bool:
         """Store one answer, however long the disk refuses; False when the lease ended or the service stops."""
-        result = parse_result(message["Body"])
+        notification = Notification.parse(message["Body"])
         outcome: list[Outcome] = []
-        if not self._retry(lambda: outcome.append(self._store.store(result)), message):
+        if not self._retry(lambda: outcome.append(self._store.store(notification, message["Body"])), message):
             return False
         self._status.count(outcome[0].value)
         LOG.info(
             outcome[0].value,
             extra={
                 "fields": {
-                    "correlation": result.correlation,
+                    "correlation": notification.video.correlation,
                     "message_id": message["MessageId"],
-                    "status": result.status,
-                    "students": len(result.students),
-                    "file": f"{result.file_stem}.csv",
+                    "status": notification.status.value,
+                    "students": len(notification.students),
+                    "file": f"{file_stem(notification.video)}.csv",
                 }
             },
         )
@@ -82,11 +92,13 @@ class OutputLoop(Loop):
             try:
                 write()
             except OSError as error:
+                if error.errno in _FILE_FAULTS:
+                    raise
                 attempt += 1
                 reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "the disk refuses"
                 text = f"{reason}, results wait in the queue: {error.strerror}: {self._config.results_dir}"
                 self._status.problem("disk", text)
-                LOG.error(text, extra={"fields": {"attempt": attempt, "error": str(error)}})
+                LOG.error(text, extra=failure(error, attempt=attempt))
                 if self._stop.wait(backoff_seconds(attempt, 1, _DISK_LIMIT_SECONDS)):
                     return False
                 if message is not None and not self._messages.holds(message):
@@ -97,8 +109,18 @@ class OutputLoop(Loop):
                     self._status.problem("disk", None)
                 return True
 
+    def _fail(self, message: MessageTypeDef, error: Exception) -> None:
+        """Leave the message in the queue for another attempt; the queue's redrive policy counts them."""
+        self._status.count("failures")
+        LOG.error(
+            "an answer could not be stored for an unforeseen reason, it comes again",
+            extra=failure(error, message_id=message["MessageId"], receive_count=receive_count(message)),
+        )
+        self._messages.give_back([message], self.pause)
+
     def _reject(self, message: MessageTypeDef, reason: str) -> None:
         """Leave the message in the queue, which moves it to its dead-letter queue; keep a copy here for a look."""
+        self.beat()
         self._status.count("rejected")
         LOG.error(
             "a message in the output queue is no result, it goes to the dead-letter queue",
@@ -112,9 +134,6 @@ class OutputLoop(Loop):
         )
         try:
             self._store.reject(message["MessageId"], message["Body"])
-        except OSError as error:
-            LOG.warning("no copy of it could be kept", extra={"fields": {"error": str(error)}})
-        self._messages.give_back(
-            [message],
-            lambda count: backoff_seconds(count, self._config.backoff_base_seconds, self._config.backoff_max_seconds),
-        )
+        except Exception as error:
+            LOG.warning("no copy of it could be kept", extra=failure(error))
+        self._messages.give_back([message], self.pause)

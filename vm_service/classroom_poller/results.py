@@ -8,7 +8,10 @@ from datetime import datetime
 from enum import Enum
 from pathlib import Path
 
-from .messages import RejectedMessageError, Result, parse_result
+from classroom_contract import ContractError
+from classroom_contract.notification import Notification
+
+from .messages import file_stem
 
 # Longest body kept of a rejected message; SQS allows 1 MiB.
 _REJECTED_BYTES = 256 * 1024
@@ -22,9 +25,12 @@ class Outcome(Enum):
 
 
 class ResultStore:
-    """Keeps ``<stem>.csv`` and ``<stem>.json`` a video in ``directory``, the last rejected messages in ``rejected``.
+    """Keeps ``<stem>.csv`` and ``<stem>.json`` a video in `directory`, the last rejected messages in `rejected`.
 
-    One thread uses it. Every method that writes raises OSError when the disk refuses (full, read-only).
+    One thread uses it.
+
+    Raises:
+        OSError: from every method that writes, when the disk refuses (full, read-only).
     """
 
     def __init__(self, directory: Path, rejected: Path, rejected_limit: int) -> None:
@@ -39,18 +45,18 @@ class ResultStore:
             for leftover in directory.glob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
 
-    def store(self, result: Result) -> Outcome:
-        """Write an answer.
+    def store(self, notification: Notification, body: str) -> Outcome:
+        """Write an answer: `body`, the message word for word, and its students as CSV, which readers wait for, last.
 
         An answer older than the one on disk changes nothing: a message that comes back late must not undo a newer one.
         """
-        answer = self._directory / f"{result.file_stem}.json"
+        answer = self._directory / f"{file_stem(notification.video)}.json"
         kept = _processed_at(answer)
-        if kept is not None and kept > result.processed_at:
+        if kept is not None and kept > notification.processed_at:
             return Outcome.UNCHANGED
-        written = _replace(answer, result.body.encode())
+        written = _replace(answer, body.encode())
         # The CSV is looked at even when the JSON is there: a kill may have struck between the two.
-        written = _replace(answer.with_suffix(".csv"), result.csv().encode()) or written
+        written = _replace(answer.with_name(f"{answer.stem}.csv"), notification.csv().encode()) or written
         return Outcome.STORED if written else Outcome.UNCHANGED
 
     def sync(self) -> None:
@@ -71,13 +77,13 @@ class ResultStore:
 
 def _processed_at(answer: Path) -> datetime | None:
     try:
-        return parse_result(answer.read_text(encoding="utf-8")).processed_at
-    except (FileNotFoundError, UnicodeDecodeError, RejectedMessageError):
+        return Notification.parse(answer.read_bytes()).processed_at
+    except (FileNotFoundError, ContractError):
         return None
 
 
 def _replace(path: Path, content: bytes) -> bool:
-    """Put ``content`` at ``path`` in one step; False when it is there already."""
+    """Put `content` at `path` in one step; False when it is there already."""
     with contextlib.suppress(FileNotFoundError):
         if path.read_bytes() == content:
             return False

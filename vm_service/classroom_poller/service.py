@@ -13,6 +13,7 @@ from .config import Config, queue_arn
 from .input_loop import InputLoop
 from .invocation import Function
 from .leases import LeasedQueue
+from .logs import describe, failure
 from .loop import Loop
 from .notify import Notifier
 from .output_loop import OutputLoop
@@ -23,6 +24,43 @@ LOG = logging.getLogger(__name__)
 
 # The longest that one round may take with every call in it at its time limit. A loop silent for longer hangs.
 STALL_SECONDS = 150
+# Between two attempts to open the results directory.
+OPEN_SECONDS = 5
+
+
+class Renewal:
+    """Renews the leases of a queue, every third of their time, until `ended`."""
+
+    def __init__(self, name: str, messages: LeasedQueue, seconds: float, ended: threading.Event) -> None:
+        self._name = name
+        self._messages = messages
+        self._seconds = seconds
+        self._ended = ended
+        self._beat = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name=f"renewal-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._beat = time.monotonic()
+        self._thread.start()
+
+    def fault(self, stall_seconds: float) -> str | None:
+        """Why leases are not renewed although they should be; None when all is well."""
+        if self._thread.ident is None or self._ended.is_set():
+            return None
+        if not self._thread.is_alive():
+            return f"the renewal of the {self._name} queue has died"
+        if time.monotonic() - self._beat > stall_seconds + self._seconds / 3:
+            return f"the renewal of the {self._name} queue hangs"
+        return None
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._seconds / 3):
+            try:
+                self._messages.extend()
+            except Exception as error:
+                LOG.error("leases could not be renewed, another attempt follows", extra=failure(error))
+            self._beat = time.monotonic()
 
 
 class Service:
@@ -41,22 +79,25 @@ class Service:
             LeasedQueue(clients.receiver, clients.sqs, url, config.visibility_seconds)
             for url in (config.input_queue_url, config.output_queue_url)
         )
-        self._queues = (uploads, answers)
+        self._renewals = [
+            Renewal(name, messages, config.visibility_seconds, self._ended)
+            for name, messages in (("input", uploads), ("output", answers))
+        ]
         function = Function(
             clients.function, config.function_name, queue_arn(config.input_queue_url, config.region), config.region
         )
         self._input = InputLoop(config, uploads, function, self.status, stop)
         self._output = OutputLoop(config, answers, self._store, self.status, stop)
         self._loops: tuple[Loop, ...] = (self._input, self._output)
+        self._parts: tuple[Loop | Renewal, ...] = (*self._renewals, *self._loops)
 
     def run(self) -> bool:
         """Serve until the stop, then drain. False when work was left running at the end of the drain."""
         self._open_store()
-        for loop in self._loops:
-            loop.start()
-        renewals = [threading.Thread(target=self._renew, args=(queue,), daemon=True) for queue in self._queues]
-        for renewal in renewals:
-            renewal.start()
+        if self._stop.is_set():
+            return self._drain()
+        for part in self._parts:
+            part.start()
         self.status.state("running")
         self._write_status()
         self._notifier.ready()
@@ -64,8 +105,7 @@ class Service:
             "ready", extra={"fields": {"function": self._config.function_name, "concurrency": self._config.concurrency}}
         )
         while not self._stop.is_set():
-            self._show_life()
-            self._write_status()
+            self._tick()
             self._stop.wait(TICK_SECONDS)
         return self._drain()
 
@@ -74,11 +114,13 @@ class Service:
         while not self._stop.is_set():
             try:
                 self._store.open()
-            except OSError as error:
-                LOG.error("the results directory cannot be opened", extra={"fields": {"error": str(error)}})
-                self._show_life()
-                self._stop.wait(5)
+            except Exception as error:
+                LOG.error("the results directory cannot be opened", extra=failure(error))
+                self.status.problem("disk", f"the results directory cannot be opened: {describe(error)}")
+                self._tick()
+                self._stop.wait(OPEN_SECONDS)
             else:
+                self.status.problem("disk", None)
                 return
 
     def _drain(self) -> bool:
@@ -98,14 +140,17 @@ class Service:
         self._write_status()
         return all(ended)
 
-    def _renew(self, queue: LeasedQueue) -> None:
-        while not self._ended.wait(self._config.visibility_seconds / 3):
-            queue.extend()
+    def _tick(self) -> None:
+        try:
+            self._show_life()
+        except Exception as error:
+            LOG.error("the state of the service could not be shown", extra=failure(error))
+        self._write_status()
 
     def _show_life(self) -> None:
-        stalled = [loop.side for loop in self._loops if loop.silent_seconds() > STALL_SECONDS]
-        if stalled:
-            LOG.critical("a loop hangs, the watchdog will restart the service", extra={"fields": {"loops": stalled}})
+        faults = [fault for part in self._parts if (fault := part.fault(STALL_SECONDS))]
+        if faults:
+            LOG.critical("the watchdog will restart the service", extra={"fields": {"faults": faults}})
         else:
             self._notifier.alive()
         self._notifier.status(self.status.line())
@@ -113,12 +158,16 @@ class Service:
     def _write_status(self) -> None:
         try:
             self.status.write(self._config.state_file)
-        except OSError as error:
-            LOG.warning("the status file cannot be written", extra={"fields": {"error": str(error)}})
+        except Exception as error:
+            LOG.warning("the status file cannot be written", extra=failure(error))
 
 
 def run_service(config: Config, credentials: Path, notifier: Notifier, runs_with: str = "") -> bool:
-    """Run until SIGTERM or SIGINT; ``runs_with`` is shown in the status. Raises ConfigError for bad credentials."""
+    """Run until SIGTERM or SIGINT; `runs_with` is shown in the status.
+
+    Raises:
+        ConfigError: the credentials cannot be used.
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

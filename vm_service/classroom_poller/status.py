@@ -33,7 +33,7 @@ def _now() -> str:
 class Status:
     """Thread-safe counters since the start.
 
-    ``invoked`` messages handed to the function, ``answered`` those it dealt with, ``failures`` those it did not,
+    ``invoked`` messages handed to the function, ``answered`` those it dealt with, ``failures`` those that come again,
     ``stored`` results written, ``unchanged`` those that were there already, ``rejected`` messages that are no results.
     """
 
@@ -66,7 +66,7 @@ class Status:
                 self._values["last_activity"] = _now()
 
     def polled(self, side: str) -> None:
-        """The queue of ``side`` (input or output) has answered a receive call."""
+        """The queue of `side` (input or output) has answered a receive call."""
         with self._lock:
             self._values[f"{side}_polled_at"] = _now()
 
@@ -76,7 +76,7 @@ class Status:
             self._values["state"] = name
 
     def problem(self, source: str, text: str | None) -> None:
-        """What stops ``source`` at present; None when it works again."""
+        """What stops `source` at present; None when it works again."""
         with self._lock:
             if text is None:
                 self._problems.pop(source, None)
@@ -98,7 +98,11 @@ class Status:
         return "; ".join([text, *values["problems"].values()])
 
     def write(self, path: Path) -> None:
-        """Replace the file at ``path``; raises OSError."""
+        """Replace the file at `path`.
+
+        Raises:
+            OSError: the system refuses.
+        """
         temporary = path.with_name(f".{path.name}.tmp")
         temporary.write_text(json.dumps(self.snapshot()) + "\n", encoding="utf-8")
         temporary.replace(path)
@@ -107,8 +111,7 @@ class Status:
 def read_status(path: Path, results_dir: Path, installed: str) -> dict[str, Any]:
     """What the service last wrote, plus ``fresh``, ``age_seconds`` and the number of ``results`` on this disk.
 
-    ``outdated`` says that the service runs with other files than the ``installed`` ones, and wants a restart.
-
+    ``outdated`` says that the service runs with other files than the `installed` ones, and wants a restart.
     A missing or broken file gives ``fresh`` false and the reason in ``problems``.
     """
     try:

@@ -139,18 +139,23 @@ def upload_event(key: str, etag: str | None = None) -> Json:
 
 def result_message(key: str, etag: str = "e" * 32, **changes: Any) -> Json:
     """A message as the function sends it."""
-    stem = key.removesuffix(".mp4")
+    from classroom_contract.keys import result_keys
+
+    keys = result_keys(key, etag)
     return {
-        "schema": 1,
+        "schema": 2,
         "video": {"bucket": "input-bucket-video", "key": key, "version_id": None, "etag": etag},
         "status": "recognized",
-        "students": [{"name": "Ada Lovelace", "major": "mathematics", "year": "1833", "distance": 0.31}],
-        "result": {
-            "bucket": "output-bucket-vid",
-            "csv": f"{stem}.csv",
-            "json": f"{stem}.json",
-            "frame": f"{stem}.jpg",
-        },
+        "students": [
+            {
+                "name": "Ada Lovelace",
+                "major": "mathematics",
+                "year": "1833",
+                "confidence": "sure",
+                "distance": 0.31,
+            }
+        ],
+        "result": {"bucket": "output-bucket-vid", "csv": keys.csv, "json": keys.json, "frame": keys.frame},
         "request_id": "0" * 8,
         "processed_at": datetime.now(UTC).isoformat(),
         **changes,

@@ -17,8 +17,10 @@ ROOT = Path(__file__).resolve().parents[1]
 MAX_RECEIVES = 3
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 15, what: str = "the condition") -> Any:
-    """Wait until ``condition`` gives something true, and return it."""
+def eventually(
+    condition: Callable[[], Any], seconds: float = 15, what: str = "the condition", tick: float = 0.02
+) -> Any:
+    """Wait until `condition`, asked every `tick` seconds, gives something true, and return it."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
@@ -26,7 +28,7 @@ def eventually(condition: Callable[[], Any], seconds: float = 15, what: str = "t
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true in {seconds} s")
-        time.sleep(0.02)
+        time.sleep(tick)
 
 
 @dataclass

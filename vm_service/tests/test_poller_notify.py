@@ -19,8 +19,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 def test_messages_arrive(tmp_path: Path, manager: socket.socket) -> None:
-    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"})
-    assert notifier.watchdog_seconds == 3
+    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
     notifier.ready()
     notifier.status("running")
     notifier.status("running")
@@ -40,3 +39,8 @@ def test_abstract_sockets_work() -> None:
 def test_nobody_listening_is_no_fault(tmp_path: Path) -> None:
     Notifier({}).ready()
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()
+
+
+def test_a_status_that_is_no_unicode_is_sent_all_the_same(tmp_path: Path, manager: socket.socket) -> None:
+    Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}).status("half a pair: \ud800")
+    assert manager.recv(100) == b"STATUS=half a pair: ?"

@@ -38,6 +38,7 @@ def run(world: World, tmp_path: Path) -> Iterator[Run]:
                 cwd=ROOT,
                 env={
                     "PATH": os.environ["PATH"],
+                    "PYTHONPATH": str(ROOT.parent),
                     "CREDENTIALS_DIRECTORY": str(world.credentials),
                     # These must not be used; the test would see their name in the request.
                     "AWS_ACCESS_KEY_ID": "environment",
@@ -143,7 +144,10 @@ def test_status_tells_how_it_is_doing(world: World, run: Run, tmp_path: Path) ->
     def status() -> tuple[int, dict[str, Any]]:
         config = tmp_path / "poller.toml"
         command = [sys.executable, "-m", "classroom_poller", "status", "--config", str(config)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=20, check=False
+        )
         return done.returncode, json.loads(done.stdout)
 
     code, values = eventually(lambda: (answer := status())[1]["stored"] and answer, what="the counter")

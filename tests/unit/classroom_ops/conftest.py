@@ -17,8 +17,10 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from classroom_contract.keys import VIDEO_SUFFIXES, result_keys
+from classroom_contract.results import Appearance, Box, Confidence, Result, SeenStudent, Status, Video
+from classroom_contract.tables import Row, render_csv
 from classroom_ops import environment
-from classroom_ops.answers import result_keys
 from classroom_ops.aws import Aws
 from classroom_ops.environment import Endpoints
 
@@ -137,6 +139,7 @@ class Classroom:
     delay: float = 0.0
     store: bool = True
     on_vm: str | None = None  # what the CSV on the VM says instead of the right thing
+    changes: dict[str, Any] = field(default_factory=dict)  # of the account
     answered: list[str] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -161,30 +164,40 @@ class Classroom:
             return
         time.sleep(self.delay)
         self.answered.append(key)
-        write_answer(self.aws, key, etag, *reply, request_id=f"request-{len(self.answered)}")
+        write_answer(self.aws, key, etag, *reply, request_id=f"request-{len(self.answered)}", **self.changes)
         if self.store:
             name = f"{key.replace('/', '_')}-{etag}"
             results = Path(self.aws.endpoints.results_dir)
             (results / f"{name}.json").write_text(json.dumps({"video": {"key": key, "etag": etag}}))
-            right = "".join(["name,major,year\r\n", *(f"{one},Physics,Senior\r\n" for one in reply[1])])
+            right = render_csv(Row(one, "Physics", "Senior") for one in reply[1])
             (results / f"{name}.csv").write_text(right if self.on_vm is None else self.on_vm)
 
 
-def write_answer(aws: Aws, key: str, etag: str, status: str, students: list[str], request_id: str = "r") -> None:
-    """Write an answer as the function does: the CSV, then the JSON."""
-    keys = result_keys(key)
-    rows = "".join(f"{name},Physics,Senior\r\n" for name in students)
-    document = {
-        "schema": 1,
-        "video": {"bucket": aws.endpoints.input_bucket, "key": key, "etag": etag},
-        "status": status,
-        "students": [{"name": name, "distance": 0.31} for name in students],
-        "request_id": request_id,
-        "processed_at": datetime.now(UTC).isoformat(),
+def account(key: str, etag: str, status: str, students: list[str], **changes: Any) -> Result:
+    """An account as the function makes one; `changes` are fields of it."""
+    face = Appearance(((0.0, 5.5), (61.0, 75.9)), Box(10, 20, 110, 140), 1.5)
+    values: dict[str, Any] = {
+        "video": Video("input-bucket-video", key, etag),
+        "status": Status(status),
+        "processed_at": datetime.now(UTC),
+        "request_id": "r",
+        "students": tuple(
+            SeenStudent(name, Confidence.SURE, 0.31, 0.2, face, "1", "Physics", "Senior") for name in students
+        ),
+        "frame": result_keys(key, etag).frame,
+        "duration_seconds": 10.0,
     }
+    return Result(**values | changes)
+
+
+def write_answer(aws: Aws, key: str, etag: str, status: str, students: list[str], **changes: Any) -> None:
+    """Write an answer as the function does: account, picture, and last the table, which readers wait for."""
+    keys = result_keys(key, etag)
+    result = account(key, etag, status, students, **changes)
+    table = render_csv(Row(one.name, one.major, one.year) for one in result.students)
     try:
-        aws.s3.put_object(Bucket=aws.endpoints.output_bucket, Key=keys.csv, Body=f"name,major,year\r\n{rows}".encode())
-        aws.s3.put_object(Bucket=aws.endpoints.output_bucket, Key=keys.json, Body=json.dumps(document).encode())
+        for name, body in ((keys.json, result.render()), (keys.frame, "picture"), (keys.csv, table)):
+            aws.s3.put_object(Bucket=aws.endpoints.output_bucket, Key=name, Body=body.encode())
     except ClientError:  # the test is over and took the bucket away
         return
 
@@ -196,12 +209,17 @@ def classroom(aws: Aws) -> Iterator[Classroom]:
     # A queue of its own: the tests look at the environment's.
     queue = aws.sqs.create_queue(QueueName=EVENTS)["QueueUrl"]
     arn = aws.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    mp4: Any = {"Key": {"FilterRules": [{"Name": "suffix", "Value": ".mp4"}]}}
+    rules: Any = [
+        {
+            "QueueArn": arn,
+            "Events": ["s3:ObjectCreated:*"],
+            "Filter": {"Key": {"FilterRules": [{"Name": "suffix", "Value": suffix}]}},
+        }
+        for suffix in VIDEO_SUFFIXES
+    ]
     aws.s3.put_bucket_notification_configuration(
         Bucket=aws.endpoints.input_bucket,
-        NotificationConfiguration={
-            "QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"], "Filter": mp4}]
-        },
+        NotificationConfiguration={"QueueConfigurations": rules},
     )
     thread = threading.Thread(target=playing.run, daemon=True)
     thread.start()
@@ -214,3 +232,9 @@ def classroom(aws: Aws) -> Iterator[Classroom]:
 def answer_written() -> Callable[..., None]:
     """Writes one answer."""
     return write_answer
+
+
+@pytest.fixture
+def answer_account() -> Callable[..., Result]:
+    """Makes one account."""
+    return account

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,18 +18,36 @@ case "$*" in *" -O check "*) [ -e "$FAKE_VM/kept" ] ;; esac
 """
 
 
+REAL_SSH = shutil.which("ssh")
+
+
+def settings(config: Path, host: str) -> dict[str, str]:
+    """What ssh itself makes of a configuration, by the name of the setting."""
+    assert REAL_SSH is not None
+    said = subprocess.run([REAL_SSH, "-G", "-F", str(config), host], capture_output=True, text=True, check=True).stdout
+    return dict(line.split(" ", 1) for line in said.splitlines() if " " in line)
+
+
+@pytest.mark.skipif(REAL_SSH is None, reason="there is no ssh, whose word this test asks for")
 def test_one_connection_serves_a_block_and_is_closed(endpoints: Endpoints, tmp_path: Path) -> None:
     (tmp_path / "bin" / "ssh").write_text(SSH)
+    endpoints.ssh_config.parent.mkdir(parents=True)
+    endpoints.ssh_config.write_text("Host classroom-poller-1\n  HostName 172.24.4.9\n  User poller\n  Port 2222\n")
     with one_connection(endpoints) as connected:
-        config = connected.ssh_config
-        lines = [line.strip() for line in config.read_text().splitlines()]
-        assert lines[-1] == f'Include "{endpoints.ssh_config}"'
-        assert f"ControlPath {config.parent}/%C" in lines
+        made = settings(connected.ssh_config, "classroom-poller-1")
+        assert (made["hostname"], made["user"], made["port"]) == ("172.24.4.9", "poller", "2222")
+        assert (made["controlmaster"], made["controlpersist"]) == ("auto", "120")
+        assert (made["serveraliveinterval"], made["serveralivecountmax"]) == ("5", "3")
+        socket = Path(made["controlpath"])
+        assert socket.parent == connected.ssh_config.parent
+        # A socket's path is at most 108 bytes, and ssh makes it under a name 17 bytes longer.
+        assert len(str(socket)) < 91
+        assert settings(connected.ssh_config, "another")["controlpath"] != str(socket), "each VM has its own"
         ssh(connected, "classroom-poller-1", ["true"], 20)
     first, last = (tmp_path / "calls").read_text().splitlines()
-    assert first.startswith(f"-F {config} ")
-    assert last == f"-F {config} -O exit classroom-poller-1"
-    assert not config.parent.exists()
+    assert first.startswith(f"-F {connected.ssh_config} ")
+    assert last == f"-F {connected.ssh_config} -O exit classroom-poller-1"
+    assert not connected.ssh_config.parent.exists()
 
 
 @pytest.mark.parametrize("is_kept", [True, False])

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from classroom_contract.gallery import GalleryFile
 from classroom_ops import cli, logs
 from classroom_ops.aws import Aws
 from classroom_ops.environment import Endpoints
@@ -204,3 +205,53 @@ def test_runs_logs_never_include_keys_archives_or_links(endpoints: Endpoints, tm
         (state / name).write_text("x")
     (state / "jobs" / "link.log").symlink_to("/etc/shadow")
     assert [str(path.relative_to(state)) for path in logs.run_logs(state)] == ["jobs/a.log", "jobs/image/log"]
+
+
+NAMES = ["Joe Biden", "Łukasz Öz", "李小龙", "May"]
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("recognized Joe Biden at 0.31", "recognized [student] at 0.31"),
+        ("photo joe_biden-2.png", "photo [student]-2.png"),
+        ("GET /photos/Joe%20Biden.jpg and JOE+BIDEN", "GET /photos/[student].jpg and [student]"),
+        ('{"name": "\\u0141ukasz \\u00d6z"}', '{"name": "[student]"}'),
+        ("Łukasz O\u0308z", "[student]"),
+        ("video 李小龙.mp4", "video [student].mp4"),
+        ("%E6%9D%8E%E5%B0%8F%E9%BE%99.mp4", "[student].mp4"),
+        ("May was seen, which may be", "[student] was seen, which may be"),
+        ("Mayor Bidens Joe Bidens", "Mayor Bidens Joe Bidens"),
+        ('{"students": ["A B", "C"], "x": 1}', '{"students": "[student]", "x": 1}'),
+        ('{"student": "Nobody Known", "students": 3}', '{"student": "[student]", "students": 3}'),
+        ('{"students": [{"id": 1}]}', '{"students": [{"id": 1}]}'),
+    ],
+)
+def test_names_of_students_are_taken_out(text: str, left: str) -> None:
+    redact = Redactor([], NAMES)
+    assert redact(text) == left
+    assert redact(left) == left
+
+
+def test_the_archive_names_no_student(
+    aws: Aws, endpoints: Endpoints, in_root: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.dynamodb.put_item(TableName="student_table", Item={"name": {"S": "Joe Biden"}})
+    known = GalleryFile.of("model", [("Grace Hopper", [[0.5] * 128])]).render()
+    aws.s3.put_object(Bucket=endpoints.gallery_bucket, Key=endpoints.gallery_key, Body=known.encode())
+    (endpoints.state_dir / "a.log").write_text("Joe Biden sat beside grace_hopper and somebody\n")
+    assert cli.main(["logs"]) == 0
+    captured = capsys.readouterr()
+    assert "names of the students" not in captured.err
+    with tarfile.open(captured.out.strip()) as archive:
+        texts = [archive.extractfile(member).read().decode() for member in archive.getmembers()]  # type: ignore[union-attr]
+    assert "[student] sat beside [student] and somebody\n" in texts
+    assert not [text for text in texts if "Biden" in text or "hopper" in text]
+
+
+def test_an_archive_whose_names_could_not_be_looked_up_says_so(
+    aws: Aws, endpoints: Endpoints, in_root: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.dynamodb.delete_table(TableName="student_table")
+    assert cli.main(["logs"]) == 0
+    assert "not collected: names of the students, so look for some" in capsys.readouterr().err

@@ -1,9 +1,10 @@
-"""The status screen: dead parts are shown with what mends them, in bounded time, and the others are not hidden."""
+"""The status screen: dead parts are shown with what to type, in bounded time, and the others are not hidden."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from classroom_ops import cli, status
 from classroom_ops.aws import Aws
+from classroom_ops.console import plain_text, show
 from classroom_ops.environment import Endpoints
 from classroom_ops.errors import CommandError
 from classroom_ops.status import Part, State
@@ -35,7 +38,7 @@ def test_part_that_hangs_is_down_and_the_others_are_shown(endpoints: Endpoints) 
     )
     assert time.monotonic() - start < 3
     assert [(part.name, part.state) for part in parts] == [("slow", State.DOWN), ("quick", State.OK)]
-    assert parts[0].mend == "make up"
+    assert parts[0].fix == "make up"
     assert "no answer within" in parts[0].facts
 
 
@@ -46,9 +49,9 @@ def test_part_that_fails_is_down_with_its_reason(endpoints: Endpoints, error: Ex
     def probe() -> Part:
         raise error
 
-    (part,) = status.gather(endpoints, [("part", "mend it", probe)], 5)
+    (part,) = status.gather(endpoints, [("part", "fix it", probe)], 5)
     assert part.state is State.DOWN
-    assert part.mend == "mend it"
+    assert part.fix == "fix it"
     assert str(error.args[0]) in part.facts
 
 
@@ -62,11 +65,26 @@ def test_parts_keep_their_order_and_may_be_several(endpoints: Endpoints) -> None
 
 
 def test_screen_says_what_next(endpoints: Endpoints) -> None:
-    screen = status.lines(endpoints, [well(), Part("b", State.DOWN, "gone", "make up")], colours=False)
-    assert screen[-1] == "what next: b: make up"
-    assert any(line.startswith("DOWN  b  gone") for line in screen)
-    assert status.lines(endpoints, [well()], colours=False)[-1].endswith("Next: make upload VIDEO=clip.mp4")
-    assert "\x1b[31mDOWN" in "".join(status.lines(endpoints, [Part("b", State.DOWN, "")], colours=True))
+    screen = plain_text(status.screen(endpoints, [well(), Part("b", State.DOWN, "gone", "make up")])).splitlines()
+    assert screen[0] == "Smart Classroom local: AWS, region us-east-1"
+    assert screen[-1].rstrip() == "what next: b: make up"
+    assert any(line.split() == ["DOWN", "b", "gone"] for line in screen)
+    healthy = plain_text(status.screen(endpoints, [well()])).splitlines()
+    assert healthy[-1].rstrip().endswith("Next: make upload VIDEO=clip.mp4")
+
+
+def test_a_terminal_gets_colours_and_lines_of_its_width(endpoints: Endpoints) -> None:
+    parts = [Part("b", State.DOWN, "many words " * 20)]
+    console = Console(width=60, force_terminal=True, color_system="standard", highlight=False)
+    with console.capture() as captured:
+        console.print(status.screen(endpoints, parts))
+    assert "\x1b[31mDOWN" in captured.get()
+    assert max(len(re.sub("\x1b\\[[0-9;]*m", "", line)) for line in captured.get().splitlines()) <= 60
+
+
+def test_brackets_in_what_a_part_says_are_no_markup(endpoints: Endpoints, capsys: pytest.CaptureFixture[str]) -> None:
+    show(status.screen(endpoints, [Part("b", State.DOWN, "[red]gone[/red] :smile:")]), stderr=False)
+    assert "[red]gone[/red] :smile:" in capsys.readouterr().out
 
 
 def test_queues_and_buckets_are_counted(aws: Aws) -> None:
@@ -88,15 +106,20 @@ def test_dead_letters_are_red(aws: Aws) -> None:
     part = status.dead_letters(aws)
     assert part.state is State.DOWN
     assert "output-notification-dlq 1" in part.facts
-    assert part.mend is not None
+    assert part.fix is not None
 
 
 def test_students_and_gallery(aws: Aws) -> None:
     assert status.table(aws).state is State.WARN
-    assert "make enroll" in str(status.table(aws).mend)
+    assert "make enroll" in str(status.table(aws).fix)
     aws.dynamodb.put_item(TableName="student_table", Item={"name": {"S": "Ada"}})
     assert status.table(aws).facts == "student_table 1 students"
-    gallery = {"schema": 1, "version": "0123456789abcdef", "students": [{"name": "Ada", "encodings": [[0.0] * 128]}]}
+    gallery = {
+        "schema": 1,
+        "model": "m",
+        "version": "0123456789abcdef",
+        "students": [{"name": "Ada", "encodings": [[0.0] * 128]}],
+    }
     aws.s3.put_object(Bucket="output-bucket-vid", Key=".gallery/known-encodings.json", Body=json.dumps(gallery))
     assert status.gallery(aws).facts == "version 0123456789abcdef, 1 students, 1 encodings"
     for damaged in ("", "[]", '{"students": 3}'):
@@ -114,7 +137,7 @@ def test_status_reads_only(aws: Aws, in_root: None, capsys: pytest.CaptureFixtur
     assert time.monotonic() - start < 10
     document = json.loads(capsys.readouterr().out)
     states = {part["name"]: part["state"] for part in document["parts"]}
-    assert document["well"] is False
+    assert document["healthy"] is False
     assert states["AWS"] == states["queues"] == states["dead letters"] == "ok"
     assert states["function"] == states["gallery"] == states["OpenStack"] == "down"
     depth = aws.depth("input-notification")
@@ -164,7 +187,7 @@ def test_poller_shows_counters_disk_and_memory() -> None:
 def test_poller_in_other_states(lines: tuple[str, str, str, str], state: State) -> None:
     part = status.read_poller("vm", *lines)
     assert part.state is state
-    assert (part.mend is None) == (state is State.OK)
+    assert (part.fix is None) == (state is State.OK)
 
 
 class FakeCloud:

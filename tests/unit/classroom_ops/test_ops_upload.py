@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def test_prints_the_csv_alone_on_standard_output(
     captured = capsys.readouterr()
     assert captured.out == CSV
     assert "status    recognized" in captured.err
-    assert "Ada (distance 0.31)" in captured.err
+    assert "students  Ada: sure (distance 0.31)\n" in captured.err
     assert "s3://output-bucket-vid/clip.csv" in captured.err
     assert f"classroom-poller-1:{aws.endpoints.results_dir}/clip.mp4-" in captured.err
 
@@ -124,7 +125,7 @@ def test_big_files_go_up_in_parts_with_progress(
     big.write_bytes(os.urandom(20 * upload.MEBIBYTE))
     assert upload.upload(aws, big, "big.mp4", 30) == CSV
     assert "-" in aws.s3.head_object(Bucket="input-bucket-video", Key="big.mp4")["ETag"]
-    assert "100% 21.0 MB of 21.0 MB" in capsys.readouterr().err
+    assert re.search(r"uploading big.mp4 .* 100% 21\.0/21\.0 MB", capsys.readouterr().err)
 
 
 def test_empty_file_is_uploaded_and_answered(aws: Aws, classroom: Any, tmp_path: Path) -> None:
@@ -184,7 +185,23 @@ def test_other_messages_in_the_dead_letter_queue_are_no_obstacle(body: str) -> N
     assert upload.event_keys(body) == set()
 
 
-def test_bad_files_are_refused_before_anything_is_sent(tmp_path: Path) -> None:
+@pytest.fixture
+def sent(aws: Aws) -> Iterator[list[str]]:
+    """Names of all calls that reach AWS."""
+    calls: list[str] = []
+
+    def note(model: Any, **_: Any) -> None:
+        calls.append(model.name)
+
+    clients = [aws.s3, aws.sqs]
+    for client in clients:
+        client.meta.events.register("before-call", note)
+    yield calls
+    for client in clients:
+        client.meta.events.unregister("before-call", note)
+
+
+def test_bad_files_are_refused_before_anything_is_sent(aws: Aws, tmp_path: Path, sent: list[str]) -> None:
     for text, reason in (
         ("", "no video is named"),
         (str(tmp_path / "none.mp4"), "does not exist"),
@@ -192,7 +209,17 @@ def test_bad_files_are_refused_before_anything_is_sent(tmp_path: Path) -> None:
         ("/dev/null", "not a regular file"),
     ):
         with pytest.raises(UsageError, match=reason):
-            upload.check_video(text)
+            upload.run(aws, text, "clip.mp4", 5)
+    assert sent == []
+
+
+def test_bad_keys_are_refused_before_anything_is_sent(aws: Aws, video: Path, sent: list[str]) -> None:
+    with pytest.raises(UsageError):
+        upload.run(aws, str(video), "clip.avi", 5)
+    assert sent == []
+    with pytest.raises(NoAnswerError):
+        upload.run(aws, str(video), "clip.mp4", 0.1)
+    assert "PutObject" in sent, "or this list notes nothing"
 
 
 def test_bad_file_ends_with_code_2(aws: Aws, in_root: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,17 +230,24 @@ def test_bad_file_ends_with_code_2(aws: Aws, in_root: None, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    "key", ["clip.avi", "clip", ".mp4", "a/.mp4", "/clip.mp4", "x" * 1021 + ".mp4", "clip.MP4", "", ".gallery/x.mp4"]
+    "key", ["clip.avi", "clip", ".mp4", "a/.mp4", "/clip.mp4", "x" * 1021 + ".mp4", "clip.Mp4", "clip.mp4/", ""]
 )
 def test_keys_that_would_never_be_answered_are_refused(key: str) -> None:
     with pytest.raises(UsageError):
         upload.check_key(key, Path("clip.mp4"))
 
 
-def test_key_comes_from_the_file_with_its_suffix_in_lower_case() -> None:
-    assert upload.check_key(None, Path("/media/Monday 1.MP4")) == "Monday 1.mp4"
-    with pytest.raises(UsageError, match="KEY=name"):
-        upload.check_key(None, Path("clip.mov"))
+def test_key_comes_from_the_file() -> None:
+    assert upload.check_key(None, Path("/media/Monday 1.MP4")) == "Monday 1.MP4"
+    assert upload.check_key("week 1/a.mov", Path("/media/Monday 1.MP4")) == "week 1/a.mov"
+    with pytest.raises(UsageError, match=r"end in \.mp4, \.MP4, \.mov.*KEY=name"):
+        upload.check_key(None, Path("clip.avi"))
+
+
+def test_the_known_encodings_cannot_be_overwritten_by_an_answer(aws: Aws, video: Path) -> None:
+    with pytest.raises(UsageError, match="would replace the known encodings"):
+        upload.run(aws, str(video), ".gallery/known-encodings.mp4", 5)
+    assert "Contents" not in aws.s3.list_objects_v2(Bucket="input-bucket-video")
 
 
 def test_name_that_is_no_utf8_is_refused() -> None:
@@ -227,31 +261,91 @@ def test_aws_that_is_away_is_one_sentence(written: dict[str, Any], tmp_path: Pat
         upload.run(Aws(away, attempts=1), str(video), None, 5)
 
 
-def test_missing_bucket_is_one_sentence(aws: Aws, video: Path) -> None:
-    aws.s3.delete_bucket(Bucket="input-bucket-video")
-    with pytest.raises(OpsError, match="NoSuchBucket"):
+@pytest.mark.parametrize(("missing", "again"), [("input", "was not uploaded: "), ("output", "")])
+def test_missing_bucket_is_one_line_that_says_what_to_type(aws: Aws, video: Path, missing: str, again: str) -> None:
+    """Without the output bucket nobody would ever see the answer; S3 says the same of a bucket and of an object."""
+    place = aws.endpoints
+    aws.s3.delete_bucket(Bucket=place.input_bucket if missing == "input" else place.output_bucket)
+    aws.sqs.delete_queue(QueueUrl=aws.queue_url("input-notification-dlq")) if missing == "output" else None
+    with pytest.raises(OpsError) as caught:
         upload.run(aws, str(video), None, 5)
+    told = str(caught.value)
+    assert again in told
+    assert told.count("\n") == 0
+    assert told.count("AWS call failed") == 1
+    assert told.endswith(": something of this environment was removed: run make up")
+
+
+HEADER = "name,major,year\r\n"
 
 
 @pytest.mark.parametrize(
     ("json_text", "csv_text"),
-    [
-        ("", "name,major,year\r\n"),
-        ("[]", "name,major,year\r\n"),
-        ('{"status": "recognized"}', "name,major,year\r\n"),
-        ('{"status": "perhaps", "students": []}', "name,major,year\r\n"),
-        ('{"status": "no_face", "students": []}', ""),
-        ('{"status": "no_face", "students": []}', "<html>"),
-    ],
+    [("", HEADER), ("[]", HEADER), ('{"schema": 2, "status": "recognized"}', HEADER), (None, ""), (None, "<html>")],
 )
-def test_damaged_answers_are_told(json_text: str, csv_text: str) -> None:
-    with pytest.raises(OpsError):
-        answers.parse_answer(json_text, csv_text)
+def test_damaged_answers_are_told(answer_account: Any, json_text: str | None, csv_text: str) -> None:
+    good = answer_account("a.mp4", "0" * 32, "no_face", []).render()
+    assert answers.parse_answer(good, HEADER).status == "no_face"
+    with pytest.raises(OpsError, match="the result is damaged: "):
+        answers.parse_answer(good if json_text is None else json_text, csv_text)
 
 
-def test_names_in_a_csv_may_hold_commas_and_line_breaks() -> None:
-    text = 'name,major,year\r\n"Lovelace, Ada",Maths,1\r\n"Grace\nHopper",Navy,2\r\n'
-    assert answers.csv_names(text) == ("Lovelace, Ada", "Grace\nHopper")
+def test_a_student_is_shown_as_the_table_means_it_and_not_as_a_spreadsheet_needs_it(
+    aws: Aws, answer_written: Callable[..., None]
+) -> None:
+    answer_written(aws, "a.mp4", "0" * 32, "recognized", ["=Ada", "Lovelace, A"])
+    found = answers.read_answer(aws, "a.mp4")
+    assert found is not None
+    assert found.names == ("=Ada", "Lovelace, A")
+    assert "'=Ada" in found.csv
+
+
+@pytest.mark.parametrize("ending", ["mov", "MP4", "M4V"])
+def test_videos_of_other_endings_are_answered_beside_each_other(
+    aws: Aws, classroom: Any, video: Path, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
+    assert upload.upload(aws, video, f"a.{ending}", 20) == CSV
+    told = capsys.readouterr().err
+    assert f"s3://output-bucket-vid/a.{ending}.csv, beside it .json, picture a.{ending}." in told
+    kind = aws.s3.head_object(Bucket="input-bucket-video", Key=f"a.{ending}")["ContentType"]
+    assert kind == ("video/quicktime" if ending == "mov" else "video/mp4" if ending == "MP4" else kind)
+    assert kind.startswith("video/")
+
+
+def test_of_a_long_clip_it_is_said_when_each_student_was_seen(
+    aws: Aws, classroom: Any, video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classroom.reply = lambda _: ("recognized", ["Ada", "Grace"])
+    classroom.changes = {"duration_seconds": 60.1}
+    upload.upload(aws, video, "long.mp4", 20)
+    told = capsys.readouterr().err
+    assert "students  Ada: sure (distance 0.31), seen 0:00-0:05, 1:01-1:15\n" in told
+    assert "          Grace: sure (distance 0.31), seen 0:00-0:05, 1:01-1:15\n" in told
+    classroom.changes = {"duration_seconds": 60.0}
+    upload.upload(aws, video, "short.mp4", 20)
+    assert "seen" not in capsys.readouterr().err
+
+
+def test_the_reason_of_an_unreadable_video_is_said(
+    aws: Aws, classroom: Any, video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classroom.reply = lambda _: ("unreadable", [])
+    classroom.changes = {"reason": "the file is truncated", "frame": None}
+    upload.upload(aws, video, "a.mp4", 20)
+    told = capsys.readouterr().err
+    assert "status    unreadable: the file is truncated\nstudents  none\n" in told
+    assert "beside it .json\n" in told
+
+
+def test_an_answer_without_its_table_is_not_there_yet(
+    aws: Aws, video: Path, answer_written: Callable[..., None]
+) -> None:
+    """The function writes the table last."""
+    sent = upload.send(aws, video, "clip.mp4", quiet=True)
+    answer_written(aws, "clip.mp4", sent.etag, "recognized", ["Ada"])
+    assert answers.find_answer(aws, sent) is not None
+    aws.s3.delete_object(Bucket="output-bucket-vid", Key="clip.csv")
+    assert answers.find_answer(aws, sent) is None
 
 
 def _event(key: str) -> str:

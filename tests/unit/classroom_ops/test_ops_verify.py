@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from classroom_contract.tables import Row
 from classroom_ops import verify
 from classroom_ops.aws import Aws
 from classroom_ops.errors import OpsError
@@ -51,6 +52,13 @@ def test_record_that_differs_is_told(aws: Aws, classroom: Any, media: Path) -> N
     record(aws, major="Chemistry")
     with pytest.raises(OpsError, match=r"the CSV says .*Physics.*, the table .*Chemistry"):
         verify.prove(aws, media)
+
+
+def test_a_record_is_read_by_its_types(aws: Aws) -> None:
+    """The table may hold numbers, and a student without a major."""
+    aws.dynamodb.put_item(TableName="student_table", Item={"name": {"S": "Ada"}, "year": {"N": "3"}})
+    aws.dynamodb.put_item(TableName="student_table", Item={"name": {"S": "Bo"}, "major": {"NULL": True}})
+    assert verify.records(aws, ["Bo", "Ada"]) == (Row("Bo"), Row("Ada", "", "3"))
 
 
 def test_student_without_record_is_told(aws: Aws, classroom: Any, media: Path) -> None:

@@ -14,7 +14,9 @@ import pytest
 from classroom_ops import latency, workload
 from classroom_ops.answers import Answer
 from classroom_ops.aws import Aws
+from classroom_ops.console import histogram, plain_text
 from classroom_ops.errors import UsageError
+from classroom_ops.stored import Stored
 from classroom_ops.workload import Clip, Expected
 
 
@@ -67,7 +69,7 @@ def test_all_right(aws: Aws, classroom: Any, media: Path, capsys: pytest.Capture
     screen = capsys.readouterr()
     assert screen.out == ""
     assert "on the VM: 12, each once" in screen.err
-    assert "│█" in screen.err
+    assert "█" in screen.err
     assert keys(aws, "input-bucket-video") == keys(aws, "output-bucket-vid") == []
     assert list(Path(aws.endpoints.results_dir).iterdir()) == []
 
@@ -158,7 +160,7 @@ def test_interrupt_reports_what_is_there(
         if text == "6 uploaded, 2 answered":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(workload, "say", operator)
+    monkeypatch.setattr(workload, "info", operator)
     monkeypatch.setattr(workload, "REPORT_SECONDS", 0)
     assert workload.run(aws, media, 6, 1, 0, 60, keep=False) == 130
     found = report(aws)
@@ -201,15 +203,24 @@ def test_clips_without_known_answers_are_refused(media: Path, tmp_path: Path) ->
         workload.read_expected(media)
 
 
-def test_latency_is_the_functions_own_time_where_it_makes_sense() -> None:
+def test_latency_is_the_functions_own_time_where_it_makes_sense(answer_account: Any) -> None:
     clip = Clip("k.mp4", Path("k"), Expected("no_face", ()), uploaded_at=1000.0, seen_at=1002.0)
     assert clip.latency == 2.0
     for processed, expected in ((1001.5, 1.5), (999.0, 2.0), (1009.0, 2.0)):
         time = datetime.fromtimestamp(processed, UTC)
-        clip.answer = Answer("no_face", (), "name,major,year\r\n", None, None, time)
+        clip.answer = Answer("", (), answer_account("k.mp4", "0" * 32, "no_face", [], processed_at=time))
         assert clip.latency == expected
     clip.written_at = 1001.75
     assert clip.latency == 1.75
+
+
+def test_one_result_on_two_vms_is_one(media: Path) -> None:
+    """A queue may hand a message out twice; two VMs then keep the same file."""
+    run = workload.new_run(media, 2, 1, 0, 20)
+    run.on_vm = [Stored("vm-1", "/r/a.json"), Stored("vm-2", "/r/a.json"), Stored("vm-2", "/r/b.json")]
+    assert run.stored_once == 2
+    run.on_vm.append(Stored("vm-1", "/r/c.json"))
+    assert run.stored_once == 3
 
 
 def test_percentiles_are_measured_values() -> None:
@@ -222,9 +233,14 @@ def test_percentiles_are_measured_values() -> None:
         latency.percentile([], 0.5)
 
 
-def test_histogram_counts_everything_once() -> None:
+def test_the_distribution_counts_everything_once() -> None:
     values = [0.1, 0.2, 0.2, 0.9, 1.0]
-    lines = latency.histogram(values, rows=3)
-    assert sum(int(line.rsplit(" ", 1)[1]) for line in lines) == len(values)
-    assert latency.histogram([]) == []
-    assert latency.histogram([0.5, 0.5])[0].endswith(" 2")
+    assert latency.distribution(values, rows=3) == [("0.10 - 0.40 s", 3), ("0.40 - 0.70 s", 0), ("0.70 - 1.00 s", 2)]
+    assert latency.distribution([]) == []
+    assert latency.distribution([0.5, 0.5]) == [("0.50 s", 2)]
+
+
+def test_a_bar_is_as_long_as_its_count_says() -> None:
+    full, half, none = plain_text(histogram([("a", 4), ("b", 2), ("c", 0)])).splitlines()
+    assert (full.count("█"), half.count("█"), none.count("█")) == (50, 25, 0)
+    assert (full.split()[0], full.split()[-1]) == ("a", "4")

@@ -24,7 +24,8 @@ def gallery() -> GalleryFile:
 
 def test_a_file_is_read_as_it_was_written() -> None:
     read = GalleryFile.parse(gallery().render().encode(), MODEL)
-    assert read.version == gallery().version
+    assert (read.version, read.model) == (gallery().version, MODEL)
+    assert GalleryFile.parse(gallery().render()).model == MODEL
     assert [name for name, _ in read.students] == ["Ada", "Özil"]
     assert [list(one) for _, encodings in read.students for one in encodings] == [
         pytest.approx(encoding(start)) for start in (0.1, 0.2, 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -76,31 +75,12 @@ def devstack_ssh_config(connection: Mapping[str, Any], alias: str) -> str:
     return "\n".join(["# Written by the role devstack.", *lines]) + "\n"
 
 
-def devstack_floating(cidr: str) -> dict[str, str]:
-    """Gateway, length of the prefix, first and last address to give away of the network of the floating addresses.
-
-    Raises:
-        ValueError: it is no network, or too small.
-    """
-    network = ipaddress.ip_network(cidr)
-    if network.num_addresses < 32:
-        raise ValueError(f"devstack_floating_cidr {cidr} is too small: give it 32 addresses or more")
-    # The low addresses are left to the host and to what an operator sets by hand.
-    return {
-        "gateway": str(network[1]),
-        "prefix": str(network.prefixlen),
-        "first": str(network[10]),
-        "last": str(network[-6]),
-    }
-
-
 class FilterModule:
     """Ansible's entry point."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """The filters of this file by name."""
         return {
-            "devstack_floating": devstack_floating,
             "devstack_password_problems": devstack_password_problems,
             "devstack_ssh": devstack_ssh,
             "devstack_ssh_config": devstack_ssh_config,

@@ -52,6 +52,14 @@ def only(kind: str, name: str, found: list[dict[str, Any]]) -> dict[str, Any] | 
     return found[0] if found else None
 
 
+def offering_zones(ec2: Any, instance_type: str) -> list[str]:
+    """The availability zones of the client's region that offer the type, by name."""
+    offers = ec2.describe_instance_type_offerings(
+        LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": [instance_type]}]
+    )["InstanceTypeOfferings"]
+    return sorted(offer["Location"] for offer in offers)
+
+
 class Ledger:
     """What differed, and whether it may be put right now."""
 

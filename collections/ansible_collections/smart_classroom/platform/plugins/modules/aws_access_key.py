@@ -5,8 +5,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: aws_access_key
-short_description: Replace the access key of an IAM user, step by step, with both keys valid in between
+short_description: Make the access key of an IAM user, or replace it step by step with both keys valid in between
 description:
+  - V(present) makes a key where there is none, V(absent) removes the user with its keys, the other steps replace a key.
   - The steps are taken in the order of the choices of O(step), with the new key handed to every program between
     V(prepared) and V(promoted).
   - Each step may be repeated, and a run that died anywhere is taken up by beginning anew. There are never more than two
@@ -17,17 +18,19 @@ options:
     type: str
     required: true
   credentials_file:
-    description: File of the key in use, as the module aws_user wrote it. The new key waits beside it, with C(.next).
+    description: File of the key in use. The new key waits beside it, with C(.next).
     type: path
     required: true
   step:
     description:
+      - V(present) has a key of the user's in O(credentials_file). AWS shows a secret only once.
       - V(prepared) has a new key in the file with C(.next), and AWS accepts it.
       - V(promoted) has the new key in O(credentials_file).
       - V(retired) has every other key of the user switched off. They can still be switched on again.
       - V(finished) has them deleted.
+      - V(absent) has neither user nor files left.
     type: str
-    choices: [prepared, promoted, retired, finished]
+    choices: [present, prepared, promoted, retired, finished, absent]
     required: true
   wait_seconds:
     description: How long to wait until AWS accepts a new key.
@@ -141,6 +144,43 @@ def prepare(iam: Any, parameters: dict[str, Any], check_mode: bool, ask: Callabl
     return {"changed": made, "key_id": key_id(path) or "", "others": []}
 
 
+def make(iam: Any, parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Have a key in the file. In a check the user may be missing yet."""
+    user, path = parameters["user"], Path(parameters["credentials_file"])
+    try:
+        made = key_id(path) not in user_keys(iam, user)
+    except ClientError as error:
+        if not check_mode or error_code(error) != "NoSuchEntity":
+            raise
+        made = True
+    if made and not check_mode:
+        make_key(iam, user, path)
+    return {"changed": made, "key_id": key_id(path) or "", "others": []}
+
+
+def remove(iam: Any, parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Remove the user, what hangs on it and the files."""
+    user, path = parameters["user"], Path(parameters["credentials_file"])
+    # Without a key of its own in this environment, the user has no file.
+    files = [file for file in (path, next_file(path)) if file.exists()] if path.name else []
+    exists = True
+    try:
+        iam.get_user(UserName=user)  # an emulator may list the keys of a user that is not there
+    except ClientError as error:
+        if error_code(error) != "NoSuchEntity":
+            raise
+        exists = False
+    keys = list(user_keys(iam, user)) if exists else []
+    if exists and not check_mode:
+        delete_keys(iam, user, kept=set())
+        for policy in iam.list_user_policies(UserName=user)["PolicyNames"]:
+            iam.delete_user_policy(UserName=user, PolicyName=policy)
+        iam.delete_user(UserName=user)
+    for file in files if not check_mode else []:
+        file.unlink()
+    return {"changed": exists or bool(files), "key_id": "", "others": keys}
+
+
 def promote(parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Make the new key the one in use."""
     path = Path(parameters["credentials_file"])
@@ -187,6 +227,10 @@ def run(
         OSError: a file cannot be written.
     """
     step = parameters["step"]
+    if step == "present":
+        return make(iam, parameters, check_mode)
+    if step == "absent":
+        return remove(iam, parameters, check_mode)
     if step == "prepared":
         return prepare(iam, parameters, check_mode, ask)
     if step == "promoted":
@@ -200,7 +244,11 @@ def main() -> None:
         argument_spec={
             "user": {"type": "str", "required": True},
             "credentials_file": {"type": "path", "required": True},
-            "step": {"type": "str", "required": True, "choices": ["prepared", "promoted", "retired", "finished"]},
+            "step": {
+                "type": "str",
+                "required": True,
+                "choices": ["present", "prepared", "promoted", "retired", "finished", "absent"],
+            },
             "wait_seconds": {"type": "int", "default": 60},
         },
         supports_check_mode=True,
@@ -212,7 +260,7 @@ def main() -> None:
     except (OSError, *AWS_ERRORS) as error:
         module.fail_json(
             msg=f"The access key of {module.params['user']} could not be replaced: {error}. Run the same command "
-            "again; it goes on where this one ended."
+            "again; it goes on where this one ended. If there are two keys already, delete one whose file is lost."
         )
     module.exit_json(**result)
 

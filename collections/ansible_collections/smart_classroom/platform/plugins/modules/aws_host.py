@@ -9,7 +9,7 @@ short_description: Run one EC2 instance from a launch template, at a fixed publi
 description:
   - Makes a key pair, a launch template (session tokens required for the metadata service, encrypted gp3 volume, nested
     virtualization where the type has it), the instance and an Elastic IP, each found by its tags.
-  - C(amazon.aws.ec2_instance) and C(community.aws.ec2_launch_template) do not know C(CpuOptions.NestedVirtualization),
+  - C(amazon.aws.ec2_instance) and C(amazon.aws.ec2_launch_template) do not know C(CpuOptions.NestedVirtualization),
     without which the instance has no C(/dev/kvm).
   - A running instance is never replaced or stopped to bring it up to the template; the module says what differs and
     fails.
@@ -18,6 +18,10 @@ options:
     description: Value of the C(Name) tag of every part, and the name of the key pair and the template.
     type: str
     required: true
+  zone:
+    description: Availability zone that O(state=offered) is asked about; any if empty.
+    type: str
+    default: ''
   subnet_id:
     description: Subnet of the instance. May be empty in check mode.
     type: str
@@ -27,7 +31,7 @@ options:
     type: str
     default: ''
   instance_type:
-    description: Type of the instance. Required with O(state=running).
+    description: Type of the instance. Required unless O(state=absent).
     type: str
   image_id:
     description: Image of a new instance. The newest that O(image_owner) calls O(image_name) if empty.
@@ -65,9 +69,11 @@ options:
     type: int
     default: 600
   state:
-    description: V(stopped) keeps everything and costs only volume and address; V(absent) removes all of it.
+    description:
+      - V(stopped) keeps everything and costs only volume and address; V(absent) removes all of it.
+      - V(offered) changes nothing; it says where an instance of the type can run, and fails where there is no zone.
     type: str
-    choices: [running, stopped, absent]
+    choices: [running, stopped, offered, absent]
     default: running
 author: Smart Classroom (@smart-classroom)
 """
@@ -89,23 +95,32 @@ RETURN = r"""
 instance_id:
   description: The instance, empty in a check of one that is not there yet.
   type: str
-  returned: always
+  returned: unless O(state=offered)
 public_address:
   description: The Elastic IP, empty like the instance.
   type: str
-  returned: always
+  returned: unless O(state=offered)
 private_address:
   description: The address inside the VPC, which stays over stop and start.
   type: str
-  returned: always
+  returned: unless O(state=offered)
 image_id:
   description: The image of the launch template.
   type: str
-  returned: when O(state) is not V(absent)
+  returned: when O(state=running) or O(state=stopped)
 nested_virtualization:
   description: Whether the instance can run virtual machines in hardware.
   type: bool
-  returned: when O(state) is not V(absent)
+  returned: when O(state=running) or O(state=stopped)
+zone:
+  description: O(zone), or the first that offers the type.
+  type: str
+  returned: when O(state=offered)
+zones:
+  description: Every zone of the region that offers the type.
+  type: list
+  elements: str
+  returned: when O(state=offered)
 differences:
   description: What was changed.
   type: list
@@ -113,34 +128,22 @@ differences:
   returned: always
 """
 
-import base64
-import hashlib
-import json
-from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from botocore.exceptions import ClientError, WaiterError
 
-from ansible_collections.smart_classroom.platform.plugins.module_utils.aws_clients import (
-    AWS_ERRORS,
-    aws_client,
-    error_code,
-)
+from ansible_collections.smart_classroom.platform.plugins.module_utils.aws_clients import AWS_ERRORS, aws_client
+from ansible_collections.smart_classroom.platform.plugins.module_utils.ec2_instance import Instance
 from ansible_collections.smart_classroom.platform.plugins.module_utils.ec2_resources import (
     Ec2Error,
     Ledger,
     identity_filters,
+    offering_zones,
     only,
     specification,
     text_tags,
 )
-
-POLL_SECONDS = 5
-ALIVE = ["pending", "running", "stopping", "stopped"]
-ENDING = "shutting-down"
-NESTED = "nested-virtualization"
-NO_SUCH_TYPE = ("InvalidInstanceType", "InvalidParameterValue")
+from ansible_collections.smart_classroom.platform.plugins.module_utils.ec2_template import Template
 
 
 class Host:
@@ -153,264 +156,27 @@ class Host:
         self.tags = text_tags(parameters["tags"])
         self.filters = identity_filters(self.name, self.tags)
         self.ledger = Ledger(check_mode)
+        self.template = Template(ec2, parameters, self.ledger)
+        self.instance = Instance(ec2, parameters, self.ledger)
 
-    def key_pair(self) -> dict[str, Any] | None:
-        """The key pair, None when there is none."""
-        found: dict[str, Any] | None = only(
-            "key pair", self.name, self.ec2.describe_key_pairs(Filters=self.filters)["KeyPairs"]
-        )
-        return found
-
-    def ensure_key_pair(self) -> None:
-        """The operator's key under the host's name; another key takes its place for instances to come."""
-        public_key = self.wanted["public_key"].strip()
-        digest = hashlib.sha256(" ".join(public_key.split()[:2]).encode()).hexdigest()[:16]
-        tags = {**self.tags, "key-digest": digest}
-        found = self.key_pair()
-        if found and {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}.get("key-digest") != digest:
-            self.ledger.put("other key pair", lambda: self.ec2.delete_key_pair(KeyName=self.name))
-            found = None
-        if found is None:
-            self.ledger.put(
-                "key pair",
-                lambda: self.ec2.import_key_pair(
-                    KeyName=self.name,
-                    PublicKeyMaterial=public_key.encode(),
-                    TagSpecifications=specification("key-pair", self.name, tags),
-                ),
-            )
-        else:
-            self.ledger.tags(self.ec2, "key pair", found["KeyPairId"], found.get("Tags", []), tags)
-
-    def has_nested_virtualization(self) -> bool:
-        """Whether the wanted type lets an instance run virtual machines in hardware; AWS says so of each type.
+    def offered(self) -> dict[str, Any]:
+        """Where an instance of the type can run.
 
         Raises:
-            Ec2Error: there is no such type in the region.
+            Ec2Error: not in the wanted zone, or in none.
         """
-        name = self.wanted["instance_type"]
-        try:
-            found = self.ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"]
-        except ClientError as error:
-            if error_code(error) not in NO_SUCH_TYPE:
-                raise
-            found = []
-        if not found:
-            raise Ec2Error(f"the region has no instance type {name}: set another ec2_host_instance_type")
-        return NESTED in found[0].get("ProcessorInfo", {}).get("SupportedFeatures", [])
-
-    def image(self, present: str) -> dict[str, Any]:
-        """The image of new instances: the wanted one, else the one that the template has, else the newest of its name.
-
-        An image that is newer than the template's makes no difference: it would only be used by another instance.
-
-        Raises:
-            Ec2Error: nobody publishes such an image.
-        """
-        wanted = self.wanted["image_id"] or present
-        found = self.ec2.describe_images(ImageIds=[wanted])["Images"] if wanted else []
-        if not found and not self.wanted["image_id"]:
-            found = self.ec2.describe_images(
-                Owners=[self.wanted["image_owner"]],
-                Filters=[
-                    {"Name": "name", "Values": [self.wanted["image_name"]]},
-                    {"Name": "state", "Values": ["available"]},
-                ],
-            )["Images"]
-        if not found:
+        instance_type, wanted = self.wanted["instance_type"], self.wanted["zone"]
+        zones = offering_zones(self.ec2, instance_type)
+        if not zones:
             raise Ec2Error(
-                f"the region has no image {wanted or self.wanted['image_name'] + ' of ' + self.wanted['image_owner']}: "
-                "set ec2_host_image_id to a Debian 12 image that this account may use"
+                f"no zone of {self.ec2.meta.region_name} offers {instance_type}: set another ec2_host_instance_type "
+                "or another smart_classroom_region"
             )
-        newest: dict[str, Any] = max(found, key=lambda image: image["CreationDate"])
-        return newest
-
-    def template(self) -> dict[str, Any] | None:
-        """The launch template, None when there is none."""
-        templates = self.ec2.describe_launch_templates(Filters=self.filters)["LaunchTemplates"]
-        found: dict[str, Any] | None = only("launch template", self.name, templates)
-        return found
-
-    def template_data(self, image: dict[str, Any], nested: bool) -> dict[str, Any]:
-        """What an instance is started with, in the shape of the API."""
-        wanted = self.wanted
-        options: dict[str, Any] = {"CpuOptions": {"NestedVirtualization": "enabled"}} if nested else {}
-        if wanted["user_data"]:
-            options["UserData"] = base64.b64encode(wanted["user_data"].encode()).decode()
-        return {
-            **options,
-            "ImageId": image["ImageId"],
-            "InstanceType": wanted["instance_type"],
-            "KeyName": self.name,
-            "DisableApiTermination": wanted["termination_protection"],
-            "InstanceInitiatedShutdownBehavior": "stop",
-            "MetadataOptions": {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1},
-            "BlockDeviceMappings": [
-                {
-                    "DeviceName": image.get("RootDeviceName") or "/dev/xvda",
-                    "Ebs": {
-                        "DeleteOnTermination": True,
-                        "Encrypted": True,
-                        "VolumeSize": wanted["volume_gb"],
-                        "VolumeType": "gp3",
-                    },
-                }
-            ],
-            "TagSpecifications": [
-                *specification("instance", self.name, self.tags),
-                *specification("volume", self.name, self.tags),
-                *specification("network-interface", self.name, self.tags),
-            ],
-        }
-
-    def ensure_template(self) -> tuple[str, dict[str, Any], bool]:
-        """The template with exactly the wanted content as its default version.
-
-        A version cannot be changed after it was made, so the hash of its content in its description says what it holds.
-
-        Returns:
-            The template's id (empty in a check of a missing one), its content, whether it has nested virtualization.
-        """
-        template = self.template()
-        current: dict[str, Any] = {}
-        if template:
-            current = self.ec2.describe_launch_template_versions(
-                LaunchTemplateId=template["LaunchTemplateId"], Versions=["$Default"]
-            )["LaunchTemplateVersions"][0]
-        nested = self.has_nested_virtualization()
-        image = self.image(current.get("LaunchTemplateData", {}).get("ImageId", ""))
-        data = self.template_data(image, nested)
-        digest = "content " + hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:32]
-        if template is None:
-            made = self.ledger.put(
-                "launch template",
-                lambda: self.ec2.create_launch_template(
-                    LaunchTemplateName=self.name,
-                    VersionDescription=digest,
-                    LaunchTemplateData=data,
-                    TagSpecifications=specification("launch-template", self.name, self.tags),
-                )["LaunchTemplate"],
-            )
-            return (made["LaunchTemplateId"] if made else ""), data, nested
-        identifier = str(template["LaunchTemplateId"])
-        self.ledger.tags(self.ec2, "launch template", identifier, template.get("Tags", []), self.tags)
-        if current.get("VersionDescription") != digest:
-            self.ledger.put("content of the launch template", lambda: self.new_default(identifier, data, digest))
-        return identifier, data, nested
-
-    def new_default(self, identifier: str, data: dict[str, Any], digest: str) -> None:
-        """Make a version of the template and let it be the default."""
-        version = self.ec2.create_launch_template_version(
-            LaunchTemplateId=identifier, VersionDescription=digest, LaunchTemplateData=data
-        )["LaunchTemplateVersion"]["VersionNumber"]
-        self.ec2.modify_launch_template(LaunchTemplateId=identifier, DefaultVersion=str(version))
-
-    def instance(self) -> dict[str, Any] | None:
-        """The instance, None when there is none or it has ended."""
-        states = [*ALIVE, ENDING] if self.wanted["state"] == "absent" else ALIVE
-        filters = [*self.filters, {"Name": "instance-state-name", "Values": states}]
-        groups = self.ec2.describe_instances(Filters=filters)["Reservations"]
-        found: dict[str, Any] | None = only(
-            "instance", self.name, [item for group in groups for item in group["Instances"]]
-        )
-        return found
-
-    def wait(self, waiter: str, instance_id: str) -> None:
-        """Wait until the instance is as the waiter says.
-
-        Raises:
-            Ec2Error: it is not in time.
-        """
-        attempts = max(1, self.wanted["timeout_seconds"] // max(1, POLL_SECONDS))
-        try:
-            self.ec2.get_waiter(waiter).wait(
-                InstanceIds=[instance_id], WaiterConfig={"Delay": POLL_SECONDS, "MaxAttempts": attempts}
-            )
-        except WaiterError as error:
+        if wanted and wanted not in zones:
             raise Ec2Error(
-                f"the instance {instance_id} is not {waiter.removeprefix('instance_')} after "
-                f"{self.wanted['timeout_seconds']} s ({error}): look at its state in the EC2 console, then run "
-                "this again"
-            ) from error
-
-    def ensure_instance(self, template_id: str) -> dict[str, Any]:
-        """The instance, started when it is stopped; empty in a check of a missing one."""
-        instance = self.instance()
-        if instance is None:
-            made = self.ledger.put("instance", lambda: self.launch(template_id))
-            return made or {}
-        self.ledger.tags(self.ec2, "instance", instance["InstanceId"], instance.get("Tags", []), self.tags)
-        self.refuse_what_needs_another_instance(instance)
-        self.ensure_protection(instance["InstanceId"])
-        self.ensure_power(instance)
-        return instance
-
-    def launch(self, template_id: str) -> dict[str, Any]:
-        """Run an instance from the template's default version and wait until it runs.
-
-        It has its tags from birth, so a run that was killed after the call finds it again.
-        """
-        instance: dict[str, Any] = self.ec2.run_instances(
-            MinCount=1,
-            MaxCount=1,
-            LaunchTemplate={"LaunchTemplateId": template_id, "Version": "$Default"},
-            SubnetId=self.wanted["subnet_id"],
-            SecurityGroupIds=[self.wanted["security_group_id"]],
-        )["Instances"][0]
-        self.wait("instance_running", instance["InstanceId"])
-        if self.protection_differs(instance["InstanceId"]):
-            self.protect(instance["InstanceId"], self.wanted["termination_protection"])
-        if self.wanted["state"] == "stopped":
-            self.stop(instance["InstanceId"])
-        return instance
-
-    def refuse_what_needs_another_instance(self, instance: dict[str, Any]) -> None:
-        """Say what cannot be changed in place.
-
-        Raises:
-            Ec2Error: the instance has another type than wanted.
-        """
-        if instance["InstanceType"] != self.wanted["instance_type"]:
-            raise Ec2Error(
-                f"the instance {instance['InstanceId']} is a {instance['InstanceType']}, ec2_host_instance_type says "
-                f"{self.wanted['instance_type']}. It is not replaced, because the private cloud on it would be lost: "
-                "set the value back, or remove the environment with playbooks/teardown.yml and deploy it anew"
+                f"{wanted} does not offer {instance_type}, but {', '.join(zones)} do: set ec2_host_zone to one of them"
             )
-
-    def protection_differs(self, instance_id: str) -> bool:
-        """Whether the instance has another termination protection than wanted."""
-        answer = self.ec2.describe_instance_attribute(InstanceId=instance_id, Attribute="disableApiTermination")
-        return bool(answer["DisableApiTermination"].get("Value", False) != self.wanted["termination_protection"])
-
-    def ensure_protection(self, instance_id: str) -> None:
-        """Termination protection as wanted."""
-        if self.protection_differs(instance_id):
-            wanted = self.wanted["termination_protection"]
-            self.ledger.put("termination protection", lambda: self.protect(instance_id, wanted))
-
-    def protect(self, instance_id: str, protected: bool) -> None:
-        """Set termination protection."""
-        self.ec2.modify_instance_attribute(InstanceId=instance_id, DisableApiTermination={"Value": protected})
-
-    def ensure_power(self, instance: dict[str, Any]) -> None:
-        """Running or stopped, as wanted."""
-        identifier, state = instance["InstanceId"], instance["State"]["Name"]
-        if self.wanted["state"] == "running" and state in ("stopping", "stopped"):
-            self.ledger.put("start", lambda: self.start(identifier))
-        if self.wanted["state"] == "stopped" and state in ("pending", "running"):
-            self.ledger.put("stop", lambda: self.stop(identifier))
-
-    def start(self, instance_id: str) -> None:
-        """Start the instance, which may still be stopping."""
-        self.wait("instance_stopped", instance_id)
-        self.ec2.start_instances(InstanceIds=[instance_id])
-        self.wait("instance_running", instance_id)
-
-    def stop(self, instance_id: str) -> None:
-        """Stop the instance, which may still be starting."""
-        self.wait("instance_running", instance_id)
-        self.ec2.stop_instances(InstanceIds=[instance_id])
-        self.wait("instance_stopped", instance_id)
+        return {"zone": wanted or zones[0], "zones": zones}
 
     def address(self) -> dict[str, Any] | None:
         """The Elastic IP, None when there is none."""
@@ -447,9 +213,9 @@ class Host:
         Raises:
             Ec2Error: something is in the way.
         """
-        self.ensure_key_pair()
-        template_id, data, nested = self.ensure_template()
-        instance = self.ensure_instance(template_id)
+        self.template.ensure_key_pair()
+        template_id, data, nested = self.template.ensure()
+        instance = self.instance.ensure(template_id)
         return {
             "instance_id": instance.get("InstanceId", ""),
             "private_address": instance.get("PrivateIpAddress", ""),
@@ -460,18 +226,10 @@ class Host:
 
     def absent(self) -> dict[str, Any]:
         """Remove what is there, the last first."""
-        ec2 = self.ec2
         if address := self.address():
             self.ledger.put("Elastic IP", lambda: self.release(address))
-        if instance := self.instance():
-            self.ledger.put("instance", lambda: self.terminate(instance))
-        if template := self.template():
-            self.ledger.put(
-                "launch template",
-                lambda: ec2.delete_launch_template(LaunchTemplateId=template["LaunchTemplateId"]),
-            )
-        if self.key_pair():
-            self.ledger.put("key pair", lambda: ec2.delete_key_pair(KeyName=self.name))
+        self.instance.remove()
+        self.template.remove()
         return {"instance_id": "", "private_address": "", "public_address": ""}
 
     def release(self, address: dict[str, Any]) -> None:
@@ -479,13 +237,6 @@ class Host:
         if "AssociationId" in address:
             self.ec2.disassociate_address(AssociationId=address["AssociationId"])
         self.ec2.release_address(AllocationId=address["AllocationId"])
-
-    def terminate(self, instance: dict[str, Any]) -> None:
-        """End the instance and wait until it is gone, since its network cannot go before."""
-        if instance["State"]["Name"] != ENDING:
-            self.protect(instance["InstanceId"], False)
-            self.ec2.terminate_instances(InstanceIds=[instance["InstanceId"]])
-        self.wait("instance_terminated", instance["InstanceId"])
 
 
 def run(ec2: Any, parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -496,8 +247,8 @@ def run(ec2: Any, parameters: dict[str, Any], check_mode: bool) -> dict[str, Any
         ClientError: AWS refuses.
     """
     host = Host(ec2, parameters, check_mode)
-    act: Callable[[], dict[str, Any]] = host.absent if parameters["state"] == "absent" else host.present
-    result = act()
+    acts = {"absent": host.absent, "offered": host.offered}
+    result = acts.get(parameters["state"], host.present)()
     return {"changed": bool(host.ledger.differences), "differences": host.ledger.differences, **result}
 
 
@@ -506,6 +257,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
+            "zone": {"type": "str", "default": ""},
             "subnet_id": {"type": "str", "default": ""},
             "security_group_id": {"type": "str", "default": ""},
             "instance_type": {"type": "str"},
@@ -518,10 +270,11 @@ def main() -> None:
             "termination_protection": {"type": "bool", "default": False},
             "tags": {"type": "dict", "required": True},
             "timeout_seconds": {"type": "int", "default": 600},
-            "state": {"type": "str", "choices": ["running", "stopped", "absent"], "default": "running"},
+            "state": {"type": "str", "choices": ["running", "stopped", "offered", "absent"], "default": "running"},
         },
         required_if=[
             ("state", "running", ["instance_type", "public_key"]),
+            ("state", "offered", ["instance_type"]),
             ("state", "stopped", ["instance_type", "public_key"]),
         ],
         supports_check_mode=True,

@@ -7,10 +7,11 @@ name: known_arguments
 author: Smart Classroom (@smart-classroom)
 short_description: Refuse unknown or misspelt variables on the command line
 description:
-  - Compares the names given with C(-e) with the options of the project's roles, the variables of its inventories and the
-    arguments of the playbooks that are run (C(playbooks/meta/arguments.yml)). Ansible itself ignores what it does not know, so
-    C(-e confrm=dev) would be a run without a confirmation.
-  - It provides no variables. Playbooks outside of the project, and commands other than C(ansible-playbook), are not checked.
+  - Compares the names given with C(-e) with the options of the project's roles, the variables of its inventories and
+    the arguments of the playbooks that are run (C(playbooks/meta/arguments.yml)). Ansible itself ignores what it does
+    not know, so C(-e confrm=dev) would be a run without a confirmation.
+  - It provides no variables. Playbooks outside of the project, and commands other than C(ansible-playbook), are not
+    checked.
 options: {}
 """
 
