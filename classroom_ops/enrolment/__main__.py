@@ -17,7 +17,7 @@ from botocore.config import Config
 
 from classroom_contract.roster import RosterError
 from classroom_ops.aws import AwsFailure
-from classroom_ops.console import say
+from classroom_ops.console import info
 from classroom_ops.enrolment import enrol, report
 from classroom_ops.enrolment.computing import Engine
 from classroom_ops.enrolment.enrol import Sources
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.report.write_text(json.dumps(done, ensure_ascii=False), encoding="utf-8")
         return 0
     for line in done["text"]:
-        say(line)
+        info(line)
     return 1 if done["problems"] else 0
 
 

@@ -43,8 +43,20 @@ def test_proves_one_video_and_leaves_nothing(aws: Aws, classroom: Any, media: Pa
 
 
 def test_wrong_answer_is_told(aws: Aws, classroom: Any, media: Path) -> None:
+    record(aws)
     classroom.reply = lambda _: ("unknown", [])
     with pytest.raises(OpsError, match=r"shows Ada \(recognized\), but the answer is nobody \(unknown\)"):
+        verify.prove(aws, media)
+
+
+def test_it_works_where_nobody_is_enrolled(aws: Aws, classroom: Any, media: Path) -> None:
+    classroom.reply = lambda _: ("unknown", [])
+    proof = verify.prove(aws, media)
+    assert proof.rows == ()
+    assert "ada.mp4 in" in str(verify.lines(aws.endpoints, proof, 0))
+    assert "somebody who is not enrolled" in str(verify.lines(aws.endpoints, proof, 0))
+    classroom.reply = lambda _: ("no_face", [])
+    with pytest.raises(OpsError, match=r"shows nobody \(unknown\), but the answer is nobody \(no_face\)"):
         verify.prove(aws, media)
 
 
