@@ -34,7 +34,11 @@ def documented(role: Path) -> dict[str, dict[str, Any]]:
 def test_has_every_verb_and_a_scenario(role: Path) -> None:
     for part in ("main", "preflight", "verify", "teardown"):
         assert (role / "tasks" / f"{part}.yml").is_file(), part
-    assert (role / "molecule/default/converge.yml").is_file()
+    scenario = role / "molecule/default"
+    named = (load(scenario / "molecule.yml").get("provisioner", {}).get("playbooks") or {}).get(
+        "converge", "converge.yml"
+    )
+    assert (scenario / named).is_file()
     assert (role / "molecule/default/verify.yml").is_file()
     assert (role / "meta/main.yml").is_file()
 
@@ -95,7 +99,8 @@ def test_booleans_may_be_given_on_a_command_line(role: Path) -> None:
     """``-e name=true`` gives text, which is true whatever it says, and as a condition ends the run."""
     booleans = [name for name, option in documented(role).items() if option["type"] == "bool"]
     files = [*role.glob("tasks/*.yml"), *role.glob("vars/*.yml"), *(ROOT / "playbooks").glob("*.yml")]
-    values = [(path, load(path)) for path in files] + [(path, path.read_text()) for path in role.glob("templates/*")]
+    templates = [path for path in role.glob("templates/**/*") if path.is_file()]
+    values = [(path, load(path)) for path in files] + [(path, path.read_text()) for path in templates]
     wrong = {
         f"{path.relative_to(ROOT)}: {expression}"
         for path, value in values
