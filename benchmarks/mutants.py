@@ -39,6 +39,15 @@ pythonpath = ["."]
 """
 
 
+# This mutmut reads an attribute that pytest has renamed.
+_NODE_IDS = """
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item._nodeid = item.nodeid
+"""
+
+
 def lay_out(part: dict[str, Any], directory: Path) -> None:
     """Fill `directory` with the part's packages and tests, and mutmut's settings."""
     shutil.rmtree(directory, ignore_errors=True)
@@ -60,7 +69,7 @@ def lay_out(part: dict[str, Any], directory: Path) -> None:
             shutil.copytree(source, tests / source.name, ignore=skipped)
         else:
             shutil.copy(source, tests / source.name)
-    shutil.copy(ROOT / "conftest.py", tests / "conftest.py")
+    (tests / "conftest.py").write_text((ROOT / "conftest.py").read_text() + _NODE_IDS)
     text = _CONFIGURATION.format(
         changed=json.dumps(sorted(changed)),
         spared=json.dumps(sorted(spared)),

@@ -11,10 +11,10 @@ Students who are known already need no photo, and with --partial nobody does. Na
 list) are of samples: where one of them has the face of somebody else, the sample gives way instead of anything being
 wrong. Whoever is in the pickle and not in the roster is skipped.
 
-Prints {"gallery": ..., "records": [...], "warnings": [...], "gave_way": {sample: student}, "skipped": [...]} on standard
-output; the warnings, about what is only suspicious, on standard error, too, and how far it has come ("progress: 3 of 80"). When
-anything is wrong, everything that is wrong is listed on standard error, each line beginning with "enroll: ", nothing is
-printed, and the exit code is 1.
+Prints {"gallery": ..., "records": [...], "warnings": [...], "gave_way": {sample: student}, "skipped": [...]} on
+standard output. Warnings, about what is only suspicious, and how far it has come ("progress: 3 of 80") go to standard
+error. When anything is wrong, everything that is wrong is listed on standard error, each line beginning with
+"enroll: ", nothing is printed, and the exit code is 1.
 """
 
 from __future__ import annotations

@@ -34,7 +34,11 @@ def documented(role: Path) -> dict[str, dict[str, Any]]:
 def test_has_every_verb_and_a_scenario(role: Path) -> None:
     for part in ("main", "preflight", "verify", "teardown"):
         assert (role / "tasks" / f"{part}.yml").is_file(), part
-    assert (role / "molecule/default/converge.yml").is_file()
+    scenario = role / "molecule/default"
+    named = (load(scenario / "molecule.yml").get("provisioner", {}).get("playbooks") or {}).get(
+        "converge", "converge.yml"
+    )
+    assert (scenario / named).is_file()
     assert (role / "molecule/default/verify.yml").is_file()
     assert (role / "meta/main.yml").is_file()
 

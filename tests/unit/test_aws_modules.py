@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from ansible_collections.smart_classroom.platform.plugins.module_utils import access_keys
+from ansible_collections.smart_classroom.platform.plugins.module_utils import access_keys, lambda_functions
 from ansible_collections.smart_classroom.platform.plugins.modules import (
     aws_access_key,
     aws_bucket_notification,
@@ -56,7 +56,7 @@ class TestBucketNotification:
         "rule": "videos",
         "queue": "events",
         "events": ["s3:ObjectCreated:*"],
-        "suffix": ".mp4",
+        "suffixes": [".mp4", ".MOV"],
         "state": "present",
     }
 
@@ -78,20 +78,22 @@ class TestBucketNotification:
         assert self.run()["changed"] is True
 
     def test_wrong_suffix_is_corrected(self) -> None:
-        self.run(suffix=".avi")
-        assert self.run()["changed"] is True
-        found = client("s3").get_bucket_notification_configuration(Bucket="videos")["QueueConfigurations"]
-        assert [aws_bucket_notification.Rule.from_api(rule).suffix for rule in found] == [".mp4"]
+        for suffixes in ([".avi"], [], [".mp4"], [".mp4", ".MOV", ".avi"]):
+            self.run(suffixes=suffixes)
+            assert self.run()["changed"] is True
+            found = client("s3").get_bucket_notification_configuration(Bucket="videos")["QueueConfigurations"]
+            assert {aws_bucket_notification.Rule.from_api(rule).suffix for rule in found} == {".mp4", ".MOV"}
+            assert self.run()["changed"] is False
 
     def test_other_rules_stay(self) -> None:
-        self.run(rule="pictures", suffix=".jpg")
+        self.run(rule="pictures", suffixes=[".jpg"])
         self.run()
-        assert self.run(state="absent")["rules"] == ["pictures"]
+        assert self.run(state="absent")["rules"] == ["pictures.jpg"]
 
     def test_filter_names_in_lower_or_upper_case_are_the_same_rule(self) -> None:
-        rule = aws_bucket_notification.Rule("videos", "arn", frozenset({"e"}), ".mp4")
+        (rule,) = aws_bucket_notification.rules_of("videos", "arn", frozenset({"e"}), [".mp4"])
         stored = {**rule.to_api(), "Filter": {"Key": {"FilterRules": [{"Name": "Suffix", "Value": ".mp4"}]}}}
-        assert aws_bucket_notification.planned({"QueueConfigurations": [stored]}, "videos", rule) is None
+        assert aws_bucket_notification.planned({"QueueConfigurations": [stored]}, "videos", [rule]) is None
 
     def test_missing_queue_is_an_error(self) -> None:
         with pytest.raises(ClientError, match="NonExistentQueue"):
@@ -421,7 +423,7 @@ class TestImageFunction:
 
     def test_check_mode_creates_nothing(self) -> None:
         assert self.deploy(check_mode=True)["changed"] is True
-        assert aws_image_function.find(client("lambda"), "recognition") is None
+        assert lambda_functions.find(client("lambda"), "recognition") is None
 
     def test_new_image_is_the_only_difference(self) -> None:
         self.deploy()
@@ -477,11 +479,11 @@ class TestImageFunction:
         ],
     )
     def test_what_is_missing_is_named(self, change: dict[str, Any], message: str) -> None:
-        with pytest.raises(aws_image_function.FunctionError, match=message):
+        with pytest.raises(lambda_functions.FunctionError, match=message):
             self.deploy(**change)
 
     def test_a_role_that_lambda_does_not_know_yet_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(aws_image_function, "POLL_SECONDS", 0)
+        monkeypatch.setattr(lambda_functions, "POLL_SECONDS", 0)
         refusal: Any = {
             "Error": {"Code": "InvalidParameterValueException", "Message": "role cannot be assumed by Lambda"}
         }
@@ -492,8 +494,8 @@ class TestImageFunction:
                 if answer := answers.pop(0):
                     raise answer
 
-        wanted = aws_image_function.Deployment("uri", "x86_64", {}, None, {})
-        aws_image_function.create(Function(), "recognition", wanted, 5)
+        wanted = lambda_functions.Deployment("uri", "x86_64", {}, None, {})
+        lambda_functions.create(Function(), "recognition", wanted, 5)
         assert answers == []
 
     def live(self) -> str:
@@ -511,14 +513,14 @@ class TestImageFunction:
     def test_an_interrupted_run_is_taken_up_where_it_ended(self) -> None:
         self.deploy()  # as if it had died before the version was published
         assert self.deploy(alias="live", check_mode=True)["differences"] == ["alias"]
-        assert aws_image_function.find(client("lambda"), "recognition", "live") is None
+        assert lambda_functions.find(client("lambda"), "recognition", "live") is None
         assert self.deploy(alias="live")["differences"] == ["alias"]
         assert self.deploy(alias="live")["changed"] is False
 
     def test_only_the_newest_versions_are_kept(self) -> None:
         for memory in (512, 640, 768, 896, 1024):
             self.deploy(alias="live", memory_mb=memory)
-        kept = aws_image_function.published_versions(client("lambda"), "recognition")
+        kept = lambda_functions.published_versions(client("lambda"), "recognition")
         assert len(kept) == 3
         assert self.live() == str(max(kept))
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -125,5 +123,3 @@ def test_compiled_packages_are_refused(tmp_path: Path) -> None:
     uv.chmod(0o755)
     with pytest.raises(poller_bundle.BundleError, match=r"one architecture only: fast\.so"):
         poller_bundle.stage(tmp_path / "lib", **sources, uv=uv, python_version="3.11")
-
-

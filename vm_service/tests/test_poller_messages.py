@@ -179,6 +179,12 @@ def test_the_refusal_of_an_answer_quotes_nothing() -> None:
         assert "Ada" not in str(caught.value)
 
 
+def test_an_event_of_a_message_that_tells_little_is_whole() -> None:
+    bare: Any = {"MessageId": "m", "ReceiptHandle": "h", "Body": "b"}
+    (record,) = function_event([bare], "arn", "region")["Records"]
+    assert (record["attributes"], record["md5OfBody"]) == ({}, "")
+
+
 @pytest.mark.parametrize(("told", "count"), [("3", 3), ("1", 1), ("0", 1), ("-2", 1), ("x", 1)])
 def test_the_receive_count_is_what_the_queue_says_and_at_least_one(told: str, count: int) -> None:
     message = sqs_message()

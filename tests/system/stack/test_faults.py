@@ -10,7 +10,7 @@ from pathlib import Path
 from classroom_ops import status, stored
 from classroom_ops.commands import run
 from classroom_ops.workload import Expected
-from tests.system.stack.running_stack import FUNCTION_LABEL, MEDIA, Batch, Stack
+from tests.system.stack.running_stack import FUNCTION_FILTERS, MEDIA, Batch, Stack
 
 COUNT = 60
 RECOVERY_SECONDS = 240
@@ -59,7 +59,7 @@ def test_poller_killed(stack: Stack, tell: Tell) -> None:
 
 def test_function_killed_in_flight(stack: Stack, tell: Tell) -> None:
     batch = in_the_middle(stack)
-    victims = run(["docker", "ps", "--quiet", "--filter", FUNCTION_LABEL], 20).stdout.split()
+    victims = run(["docker", "ps", "--quiet", *FUNCTION_FILTERS], 20).stdout.split()
     assert victims, "no function was running"
     run(["docker", "kill", *victims], 30, ok=(0, 1))
     recover(stack, batch, tell)

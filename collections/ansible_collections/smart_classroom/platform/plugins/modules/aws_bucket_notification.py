@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: aws_bucket_notification
 short_description: Make the events of a bucket's objects arrive in a queue
 description:
-  - Sets one rule of the bucket's notification configuration and leaves it alone when it is there already. Each change
-    makes S3 send a test event to the queue, so a run that changes nothing must write nothing.
+  - Sets the rules of the bucket's notification configuration, one for each ending, and leaves them alone when they
+    are there already. Each change makes S3 send a test event to the queue: without a change nothing is written.
   - Rules with another id are kept.
 options:
   bucket:
@@ -16,7 +16,7 @@ options:
     type: str
     required: true
   rule:
-    description: Id of the rule.
+    description: Id of the rule; where there are several endings, what each rule's id begins with.
     type: str
     required: true
   queue:
@@ -27,10 +27,11 @@ options:
     type: list
     elements: str
     default: ["s3:ObjectCreated:*"]
-  suffix:
-    description: Only keys that end so.
-    type: str
-    default: ""
+  suffixes:
+    description: Only keys that end in one of these, letter by letter. All keys if empty.
+    type: list
+    elements: str
+    default: []
   state:
     description: Whether the rule exists.
     type: str
@@ -45,7 +46,7 @@ EXAMPLES = r"""
     bucket: input-bucket-video
     rule: videos
     queue: input-notification
-    suffix: .mp4
+    suffixes: [.mp4, .MP4]
 """
 
 RETURN = r"""
@@ -102,15 +103,22 @@ class Rule:
         return configuration
 
 
-def planned(current: dict[str, Any], name: str, rule: Rule | None) -> dict[str, Any] | None:
-    """The configuration in which ``name`` is ``rule`` (None: absent); None when ``current`` is that already."""
+def rules_of(name: str, queue_arn: str, events: frozenset[str], suffixes: list[str]) -> list[Rule]:
+    """The rules that ``name`` stands for: S3 takes one ending for each."""
+    return [Rule(f"{name}{suffix}", queue_arn, events, suffix) for suffix in suffixes or [""]]
+
+
+def planned(current: dict[str, Any], name: str, rules: list[Rule]) -> dict[str, Any] | None:
+    """The configuration in which ``name`` stands for ``rules``; None when ``current`` is that already."""
     queues = current.get("QueueConfigurations", [])
-    same = [Rule.from_api(element) for element in queues if element.get("Id") == name]
-    if same == ([rule] if rule else []):
+    ours = [
+        element for element in queues if element.get("Id", "") == name or element.get("Id", "").startswith(f"{name}.")
+    ]
+    if sorted(map(Rule.from_api, ours), key=lambda rule: rule.name) == sorted(rules, key=lambda rule: rule.name):
         return None
-    others = [element for element in queues if element.get("Id") != name]
     result = {kind: current[kind] for kind in (*RULE_KINDS, "EventBridgeConfiguration") if kind in current}
-    result["QueueConfigurations"] = others + ([rule.to_api()] if rule else [])
+    others = [element for element in queues if element not in ours]
+    result["QueueConfigurations"] = others + [rule.to_api() for rule in rules]
     return result
 
 
@@ -131,12 +139,12 @@ def run(s3: Any, sqs: Any, parameters: dict[str, Any], check_mode: bool) -> dict
         if check_mode and error_code(error) == "NoSuchBucket":
             return {"changed": True, "rules": []}
         raise
-    rule = None
+    rules: list[Rule] = []
     if parameters["state"] == "present":
         url = sqs.get_queue_url(QueueName=parameters["queue"])["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        rule = Rule(parameters["rule"], arn, frozenset(parameters["events"]), parameters["suffix"])
-    new = planned(current, parameters["rule"], rule)
+        rules = rules_of(parameters["rule"], arn, frozenset(parameters["events"]), parameters["suffixes"])
+    new = planned(current, parameters["rule"], rules)
     if new is not None and not check_mode:
         s3.put_bucket_notification_configuration(Bucket=parameters["bucket"], NotificationConfiguration=new)
     return {"changed": new is not None, "rules": rule_names(current if new is None else new)}
@@ -150,7 +158,7 @@ def main() -> None:
             "rule": {"type": "str", "required": True},
             "queue": {"type": "str"},
             "events": {"type": "list", "elements": "str", "default": ["s3:ObjectCreated:*"]},
-            "suffix": {"type": "str", "default": ""},
+            "suffixes": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ["queue"])],
