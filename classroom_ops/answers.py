@@ -12,9 +12,6 @@ from classroom_contract.tables import Row, parse_csv
 from classroom_ops.aws import Aws, AwsFailure, is_missing
 from classroom_ops.errors import OpsError
 
-# Keys of table and account are the same for every content of a video.
-_ANY_ETAG = ""
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -78,12 +75,12 @@ class Upload:
 
 def account_key(video_key: str) -> str:
     """Key of the JSON that answers a video."""
-    return result_keys(video_key, _ANY_ETAG).json
+    return result_keys(video_key).json
 
 
 def table_key(video_key: str) -> str:
     """Key of the CSV that answers a video."""
-    return result_keys(video_key, _ANY_ETAG).csv
+    return result_keys(video_key).csv
 
 
 def find_answer(aws: Aws, upload: Upload) -> Answer | None:
@@ -121,7 +118,7 @@ def read_answer(aws: Aws, video_key: str) -> Answer | None:
     return parse_answer(*texts)
 
 
-def result_objects(video_key: str, etag: str) -> list[str]:
-    """Keys of everything that answers the video `video_key` with the content `etag`."""
-    keys = result_keys(video_key, etag)
+def result_objects(video_key: str) -> list[str]:
+    """Keys of everything that answers a video."""
+    keys = result_keys(video_key)
     return [keys.csv, keys.json, keys.frame]

@@ -124,7 +124,7 @@ def prove(aws: Aws, media: Path) -> Proof:
 def remove(aws: Aws, sent: Upload, result: stored.Stored) -> None:
     """Remove a video and all that was made of it; `result` is the CSV on the VM."""
     aws.s3.delete_object(Bucket=aws.endpoints.input_bucket, Key=sent.key)
-    for name in answers.result_objects(sent.key, sent.etag):
+    for name in answers.result_objects(sent.key):
         aws.s3.delete_object(Bucket=aws.endpoints.output_bucket, Key=name)
     stored.remove(aws.endpoints, [stored.Stored(result.host, f"{result.path.removesuffix('.csv')}.json")])
 

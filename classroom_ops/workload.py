@@ -308,7 +308,7 @@ def clean(aws: Aws, run: Run) -> None:
     """
     answered = [clip for clip in run.clips if clip.seen_at is not None]
     done = [clip.key for clip in answered]
-    results = [key for clip in answered for key in answers.result_objects(clip.key, clip.etag or "")]
+    results = [key for clip in answered for key in answers.result_objects(clip.key)]
     for bucket, keys in ((aws.endpoints.input_bucket, done), (aws.endpoints.output_bucket, results)):
         for start in range(0, len(keys), _MAX_DELETE):
             some = keys[start : start + _MAX_DELETE]

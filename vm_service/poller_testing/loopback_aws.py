@@ -141,7 +141,7 @@ def result_message(key: str, etag: str = "e" * 32, **changes: Any) -> Json:
     """A message as the function sends it."""
     from classroom_contract.keys import result_keys
 
-    keys = result_keys(key, etag)
+    keys = result_keys(key)
     return {
         "schema": 2,
         "video": {"bucket": "input-bucket-video", "key": key, "version_id": None, "etag": etag},

@@ -184,7 +184,7 @@ def account(key: str, etag: str, status: str, students: list[str], **changes: An
         "students": tuple(
             SeenStudent(name, Confidence.SURE, 0.31, 0.2, face, "1", "Physics", "Senior") for name in students
         ),
-        "frame": result_keys(key, etag).frame,
+        "frame": result_keys(key).frame,
         "duration_seconds": 10.0,
     }
     return Result(**values | changes)
@@ -192,7 +192,7 @@ def account(key: str, etag: str, status: str, students: list[str], **changes: An
 
 def write_answer(aws: Aws, key: str, etag: str, status: str, students: list[str], **changes: Any) -> None:
     """Write an answer as the function does: account, picture, and last the table, which readers wait for."""
-    keys = result_keys(key, etag)
+    keys = result_keys(key)
     result = account(key, etag, status, students, **changes)
     table = render_csv(Row(one.name, one.major, one.year) for one in result.students)
     try:
