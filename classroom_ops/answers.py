@@ -119,6 +119,6 @@ def read_answer(aws: Aws, video_key: str) -> Answer | None:
 
 
 def result_objects(video_key: str) -> list[str]:
-    """Keys of everything that answers a video."""
+    """Keys of everything that answers the video `video_key`."""
     keys = result_keys(video_key)
     return [keys.csv, keys.json, keys.frame]

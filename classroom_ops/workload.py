@@ -23,6 +23,7 @@ from classroom_ops import answers, latency, stored
 from classroom_ops.answers import Answer
 from classroom_ops.aws import Aws, AwsFailure, explain
 from classroom_ops.console import histogram, info, show
+from classroom_ops.enrolment.store import Store
 from classroom_ops.environment import PROJECT_ROOT
 from classroom_ops.errors import CommandError, OpsError, UsageError
 from classroom_ops.stored import Stored
@@ -156,6 +157,30 @@ def read_expected(media: Path) -> dict[Path, Expected]:
     return expected
 
 
+def as_enrolled(aws: Aws, expected: Mapping[Path, Expected]) -> dict[Path, Expected]:
+    """What the clips are answered with now: sample students in them may have given way, or have been removed.
+
+    A student who has the face of a sample is expected in its place; where nobody in a clip is enrolled, it is unknown.
+    """
+    place = aws.endpoints
+    store = Store(aws.dynamodb, aws.s3, place.table, place.gallery_bucket, place.gallery_key)
+    samples, records = store.samples(), store.records()
+
+    def student(sample: str) -> str | None:
+        """Who is seen where the sample is shown; a record of that name without the mark is of somebody else."""
+        record = records.get(sample)
+        if record and (record.sample or sample not in samples.enrolled):
+            return sample
+        other = samples.replaced.get(sample)
+        return other if other in records else None
+
+    now: dict[Path, Expected] = {}
+    for clip, one in expected.items():
+        names = tuple(name for sample in one.students if (name := student(sample)))
+        now[clip] = Expected(one.status if names or not one.students else "unknown", names)
+    return now
+
+
 def plan(expected: Mapping[Path, Expected], count: int, seed: int, run_id: str) -> list[Clip]:
     """`count` uploads under keys of their own: every clip as often as any other, in an order that `seed` decides."""
     sources = sorted(expected)
@@ -167,7 +192,7 @@ def plan(expected: Mapping[Path, Expected], count: int, seed: int, run_id: str) 
     ]
 
 
-def new_run(media: Path, count: int, seed: int, rate: float, timeout: float | None) -> Run:
+def new_run(expected: Mapping[Path, Expected], count: int, seed: int, rate: float, timeout: float | None) -> Run:
     """A run that has not started. `rate` is in uploads per second, 0 for as fast as possible.
 
     Raises:
@@ -179,7 +204,7 @@ def new_run(media: Path, count: int, seed: int, rate: float, timeout: float | No
         raise UsageError("the rate may not be negative, and the timeout must be more than 0 s")
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    clips = plan(read_expected(media), count, seed, run_id)
+    clips = plan(expected, count, seed, run_id)
     return Run(run_id, now, clips, rate, timeout if timeout is not None else max(120.0, 3.0 * count))
 
 
@@ -418,7 +443,7 @@ def run(aws: Aws, media: Path, count: int, seed: int, rate: float, timeout: floa
         OpsError: it could not even start.
     """
     endpoints = aws.endpoints
-    this = new_run(media, count, seed, rate, timeout)
+    this = new_run(as_enrolled(aws, read_expected(media)), count, seed, rate, timeout)
     info(f"uploading {count} clips to s3://{endpoints.input_bucket}/{this.prefix} (seed {seed})")
     try:
         answers.object_state(aws, f"{this.prefix}reachable")

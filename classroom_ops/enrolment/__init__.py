@@ -8,5 +8,5 @@
 - ``computing``: the encodings, computed in a container of the function's image
 - ``enrol``: all of it together; ``python -m classroom_ops.enrolment`` is its command line
 
-Whatever a person has to mend is collected and told at once, each with its file, its place and what to do.
+Whatever a person has to correct is collected and told at once, each with its file, its place and what to do.
 """

@@ -75,7 +75,7 @@ def enrol(store: Store, sources: Sources, computing: Computing, progress: Progre
     stays.
 
     Raises:
-        EnrolmentError: with everything that has to be mended.
+        EnrolmentError: with everything that has to be corrected.
         botocore's ClientError, BotoCoreError: the store cannot be read.
     """
     if not (sources.roster or sources.photos or sources.encodings):

@@ -8,7 +8,7 @@ from classroom_ops.errors import OpsError
 
 
 class EnrolmentError(OpsError):
-    """Something has to be mended before anybody is enrolled; `problems` has one line for each."""
+    """Something has to be corrected before anybody is enrolled; `problems` has one line for each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))

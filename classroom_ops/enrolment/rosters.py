@@ -18,8 +18,6 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-import openpyxl
-
 from classroom_contract.roster import CLASS_COLUMN, COLUMNS, RosterError, RosterStudent, stored_text
 from classroom_ops.enrolment.owners import name_words
 from classroom_ops.enrolment.text import TextError, decode
@@ -211,6 +209,8 @@ def _known(headings: Sequence[str]) -> set[str]:
 
 
 def _spreadsheet(data: bytes) -> _Table:
+    import openpyxl  # half a second, which other lists need not wait for
+
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = set(archive.namelist())

@@ -81,3 +81,12 @@ def test_action_groups_hold_what_speaks_to_each_kind_of_cloud() -> None:
     texts = {name: (COLLECTION / f"plugins/modules/{name}.py").read_text(encoding="utf-8") for name in MODULES}
     assert groups["aws"] == [name for name in MODULES if "module_utils.aws_clients" in texts[name]]
     assert groups["openstack"] == [name for name in MODULES if re.search(r"^  cloud:$", texts[name], re.MULTILINE)]
+
+
+def test_each_module_is_justified_in_the_documentation() -> None:
+    text = (ROOT / "docs/modules.md").read_text(encoding="utf-8").partition("## What replaced")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")
+    ]
+    assert [row[0].strip("`") for row in rows] == MODULES
+    assert all(len(row) == 4 and all(row) for row in rows)

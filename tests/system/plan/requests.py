@@ -47,6 +47,12 @@ S3_ACTIONS = {
     ("GET", "lifecycle"): "GetLifecycleConfiguration",
     ("PUT", "lifecycle"): "PutLifecycleConfiguration",
     ("DELETE", "lifecycle"): "PutLifecycleConfiguration",
+    ("GET", "acl"): "GetBucketAcl",
+    ("GET", "requestPayment"): "GetBucketRequestPayment",
+    ("GET", "accelerate"): "GetAccelerateConfiguration",
+    ("GET", "object-lock"): "GetBucketObjectLockConfiguration",
+    ("GET", "inventory"): "GetInventoryConfiguration",
+    ("GET", "location"): "GetBucketLocation",
 }
 # Method and end of the path of Lambda.
 LAMBDA_ACTIONS = (

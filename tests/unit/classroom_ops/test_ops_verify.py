@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from classroom_contract.tables import Row
 from classroom_ops import verify
 from classroom_ops.aws import Aws
+from classroom_ops.environment import PROJECT_ROOT
 from classroom_ops.errors import OpsError
 
 
@@ -43,8 +45,20 @@ def test_proves_one_video_and_leaves_nothing(aws: Aws, classroom: Any, media: Pa
 
 
 def test_wrong_answer_is_told(aws: Aws, classroom: Any, media: Path) -> None:
+    record(aws)
     classroom.reply = lambda _: ("unknown", [])
     with pytest.raises(OpsError, match=r"shows Ada \(recognized\), but the answer is nobody \(unknown\)"):
+        verify.prove(aws, media)
+
+
+def test_it_works_where_nobody_is_enrolled(aws: Aws, classroom: Any, media: Path) -> None:
+    classroom.reply = lambda _: ("unknown", [])
+    proof = verify.prove(aws, media)
+    assert proof.rows == ()
+    here = dataclasses.replace(aws.endpoints, state_dir=PROJECT_ROOT / ".state" / "local")
+    assert "s: somebody who is not enrolled" in str(verify.lines(here, proof, 0))
+    classroom.reply = lambda _: ("no_face", [])
+    with pytest.raises(OpsError, match=r"shows nobody \(unknown\), but the answer is nobody \(no_face\)"):
         verify.prove(aws, media)
 
 

@@ -41,6 +41,12 @@ def rightly(key: str) -> tuple[str, list[str]]:
 
 
 @pytest.fixture(autouse=True)
+def enrolled(aws: Aws) -> None:
+    """Ada has a record."""
+    aws.dynamodb.put_item(TableName="student_table", Item={"name": {"S": "Ada"}})
+
+
+@pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workload, "ON_VM_SECONDS", 1.0)
     monkeypatch.setattr(workload, "ON_VM_TICK_SECONDS", 0.1)
@@ -171,7 +177,7 @@ def test_interrupt_reports_what_is_there(
 
 def test_rate_spreads_the_uploads(aws: Aws, classroom: Any, media: Path) -> None:
     classroom.reply = rightly
-    run = workload.new_run(media, 6, 1, 4.0, 20)
+    run = workload.new_run(workload.read_expected(media), 6, 1, 4.0, 20)
     workload.execute(aws, run)
     times = sorted(clip.uploaded_at or 0 for clip in run.clips)
     assert times[-1] - times[0] >= 0.9
@@ -189,7 +195,7 @@ def test_every_clip_is_used_equally_and_the_seed_decides_the_order(media: Path) 
 @pytest.mark.parametrize(("count", "rate", "timeout"), [(0, 0, 1), (-1, 0, 1), (1, -1, 1), (1, 0, 0)])
 def test_senseless_figures_are_refused(media: Path, count: int, rate: float, timeout: float) -> None:
     with pytest.raises(UsageError):
-        workload.new_run(media, count, 0, rate, timeout)
+        workload.new_run(workload.read_expected(media), count, 0, rate, timeout)
 
 
 def test_clips_without_known_answers_are_refused(media: Path, tmp_path: Path) -> None:
@@ -216,7 +222,7 @@ def test_latency_is_the_functions_own_time_where_it_makes_sense(answer_account: 
 
 def test_one_result_on_two_vms_is_one(media: Path) -> None:
     """A queue may hand a message out twice; two VMs then keep the same file."""
-    run = workload.new_run(media, 2, 1, 0, 20)
+    run = workload.new_run(workload.read_expected(media), 2, 1, 0, 20)
     run.on_vm = [Stored("vm-1", "/r/a.json"), Stored("vm-2", "/r/a.json"), Stored("vm-2", "/r/b.json")]
     assert run.stored_once == 2
     run.on_vm.append(Stored("vm-1", "/r/c.json"))
@@ -244,3 +250,44 @@ def test_a_bar_is_as_long_as_its_count_says() -> None:
     full, half, none = plain_text(histogram([("a", 4), ("b", 2), ("c", 0)])).splitlines()
     assert (full.count("█"), half.count("█"), none.count("█")) == (50, 25, 0)
     assert (full.split()[0], full.split()[-1]) == ("a", "4")
+
+
+@pytest.mark.parametrize(
+    ("there", "samples", "status", "students"),
+    [
+        ({"Ada": True}, None, "recognized", ("Ada", "Grace")),
+        ({"Ada": True}, {"enrolled": ["Ada", "Grace"], "replaced": {}}, "recognized", ("Ada",)),
+        ({}, {"enrolled": ["Ada", "Grace"], "replaced": {}}, "unknown", ()),
+        (
+            {"ada_lovelace": False},
+            {"enrolled": ["Ada", "Grace"], "replaced": {"Ada": "ada_lovelace"}},
+            "recognized",
+            ("ada_lovelace",),
+        ),
+        ({"Ada": False}, {"enrolled": ["Ada", "Grace"], "replaced": {}}, "unknown", ()),
+    ],
+    ids=["before samples were marked", "one was removed", "all were removed", "a student took a place", "a namesake"],
+)
+def test_the_answers_are_those_of_who_is_enrolled_now(
+    aws: Aws,
+    there: dict[str, bool],
+    samples: dict[str, Any] | None,
+    status: str,
+    students: tuple[str, ...],
+) -> None:
+    aws.dynamodb.delete_item(TableName="student_table", Key={"name": {"S": "Ada"}})
+    for name, sample in there.items():
+        mark: dict[str, Any] = {"sample": {"BOOL": True}} if sample else {}
+        aws.dynamodb.put_item(TableName="student_table", Item={"name": {"S": name}, **mark})
+    if samples is None:
+        aws.dynamodb.put_item(TableName="student_table", Item={"name": {"S": "Grace"}})
+    else:
+        aws.s3.put_object(Bucket="output-bucket-vid", Key=".gallery/samples.json", Body=json.dumps(samples).encode())
+    shown = {
+        Path("both.mp4"): Expected("recognized", ("Ada", "Grace")),
+        Path("empty.mp4"): Expected("no_face", ()),
+        Path("stranger.mp4"): Expected("unknown", ()),
+    }
+    now = workload.as_enrolled(aws, shown)
+    assert now[Path("both.mp4")] == Expected(status, students)
+    assert [now[clip] for clip in list(shown)[1:]] == list(shown.values())[1:]

@@ -36,6 +36,16 @@ options:
     description: How long to wait until AWS accepts a new key.
     type: int
     default: 60
+notes:
+  - >-
+    Nearest: M(amazon.aws.iam_access_key). Its O(amazon.aws.iam_access_key#module:rotate_keys) deletes the
+    oldest key, which is the one in use; it keeps no secret in a file and does not wait until AWS takes a new
+    key.
+  - >-
+    M(amazon.aws.iam_user) removes a user on AWS; it asks for SSH keys, which the local emulator (MiniStack
+    1.5.33) does not know.
+  - >-
+    Can go: not foreseen, it is an order of steps and no resource.
 author: Smart Classroom (@smart-classroom)
 """
 

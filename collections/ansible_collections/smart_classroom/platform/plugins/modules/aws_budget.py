@@ -35,6 +35,12 @@ options:
     type: str
     choices: [present, absent]
     default: present
+notes:
+  - >-
+    Nearest: none; C(AWS::Budgets::Budget) by M(amazon.aws.cloudformation) would do on AWS, and MiniStack's
+    CloudFormation does not know it.
+  - >-
+    Can go: when a collection has a module for AWS Budgets.
 author: Smart Classroom (@smart-classroom)
 """
 

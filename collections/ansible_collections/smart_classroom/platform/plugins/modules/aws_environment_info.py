@@ -20,6 +20,12 @@ options:
     type: list
     elements: str
     default: []
+notes:
+  - >-
+    Nearest: the C(*_info) modules of amazon.aws and community.aws. There is none for lists of ECR and SQS,
+    none outside EC2 selects by tags, and it would be 25 calls.
+  - >-
+    Can go: not foreseen.
 author: Smart Classroom (@smart-classroom)
 """
 

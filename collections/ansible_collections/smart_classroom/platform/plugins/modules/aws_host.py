@@ -75,6 +75,15 @@ options:
     type: str
     choices: [running, stopped, offered, absent]
     default: running
+notes:
+  - >-
+    Nearest: M(amazon.aws.ec2_instance), M(amazon.aws.ec2_launch_template), M(amazon.aws.ec2_key),
+    M(amazon.aws.ec2_eip). None knows C(CpuOptions.NestedVirtualization); C(ec2_key) reports a change or
+    imports a temporary key on each run, C(ec2_eip) allocates another address on each run. No module asks for
+    offers of an instance type.
+  - >-
+    Can go: when C(cpu_options) of both has nested virtualization and C(ec2_eip) is idempotent without a
+    device.
 author: Smart Classroom (@smart-classroom)
 """
 

@@ -78,6 +78,13 @@ options:
     type: str
     choices: [present, absent]
     default: present
+notes:
+  - >-
+    Nearest: M(amazon.aws.lambda). With O(amazon.aws.lambda#module:image_uri) it never compares the image, so
+    every run updates the code and publishes a version; it has no reserved concurrency, no wait after an
+    update, no second try for a role that is seconds old, and no removal of old versions.
+  - >-
+    Can go: when it compares the image and has reserved concurrency.
 author: Smart Classroom (@smart-classroom)
 """
 

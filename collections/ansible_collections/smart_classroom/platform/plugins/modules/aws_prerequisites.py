@@ -47,6 +47,12 @@ options:
     description: How long the credentials must still be valid.
     type: int
     default: 90
+notes:
+  - >-
+    Nearest: M(amazon.aws.aws_caller_info), M(amazon.aws.s3_bucket_info) and others for three of ten
+    questions. No module asks for quotas, simulates policies, or knows when credentials end.
+  - >-
+    Can go: not foreseen.
 author: Smart Classroom (@smart-classroom)
 """
 

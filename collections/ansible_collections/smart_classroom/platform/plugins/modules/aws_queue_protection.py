@@ -23,6 +23,12 @@ options:
         description: Name of the only queue whose dead letters it takes. No queue's if empty.
         type: str
         default: ""
+notes:
+  - >-
+    Nearest: M(community.aws.sqs_queue). It has neither SSE-SQS
+    (U(https://github.com/ansible-collections/community.aws/issues/2433)) nor C(RedriveAllowPolicy).
+  - >-
+    Can go: when it has both. AWS encrypts new queues by itself.
 author: Smart Classroom (@smart-classroom)
 """
 

@@ -25,6 +25,12 @@ options:
     type: str
     choices: [present, absent]
     default: present
+notes:
+  - >-
+    Nearest: M(community.aws.ecs_ecr). It sets no tags, by which the teardown finds things, and a check
+    without the repository fails.
+  - >-
+    Can go: when it has tags; a guard does for the check.
 author: Smart Classroom (@smart-classroom)
 """
 

@@ -21,6 +21,11 @@ options:
     description: Whether AWS refuses to delete the table.
     type: bool
     required: true
+notes:
+  - >-
+    Nearest: M(community.aws.dynamodb_table). It has neither point-in-time recovery nor deletion protection.
+  - >-
+    Can go: when it has both.
 author: Smart Classroom (@smart-classroom)
 """
 

@@ -35,6 +35,13 @@ options:
     description: How long the push may take.
     type: int
     default: 600
+notes:
+  - >-
+    Nearest: M(community.docker.docker_image_push). It has no check mode and pushes no OCI layout, and no
+    module gets a token of ECR.
+  - >-
+    Can go: perhaps for C(skopeo) with Debian's C(amazon-ecr-credential-helper); untried with the emulator's
+    registry.
 author: Smart Classroom (@smart-classroom)
 """
 

@@ -44,6 +44,12 @@ options:
     description: Longest time without a line of progress.
     type: int
     default: 15
+notes:
+  - >-
+    Nearest: C(async) with M(ansible.builtin.async_status). It shows nothing until the end, and its job's id
+    is lost with the run.
+  - >-
+    Can go: not foreseen.
 author: Smart Classroom (@smart-classroom)
 """
 

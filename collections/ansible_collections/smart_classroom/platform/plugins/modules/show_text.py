@@ -13,6 +13,11 @@ options:
     description: What to print, may have several lines.
     type: str
     required: true
+notes:
+  - >-
+    Nearest: M(ansible.builtin.debug). C(display_ok_hosts) of ansible.cfg hides what it prints.
+  - >-
+    Can go: when tasks that change nothing are shown.
 author: Smart Classroom (@smart-classroom)
 """
 

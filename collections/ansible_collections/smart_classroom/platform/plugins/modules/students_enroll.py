@@ -68,6 +68,11 @@ options:
     description: Time limit for computing the encodings.
     type: int
     default: 600
+notes:
+  - >-
+    Nearest: none, this is what the project is for.
+  - >-
+    Can go: never; its logic belongs to the operator's commands.
 author: Smart Classroom (@smart-classroom)
 """
 
