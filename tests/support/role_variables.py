@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,17 @@ from ansible.template import Templar, trust_as_template
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@functools.cache
+def _load_plugins() -> None:
+    """Has Ansible find the collection's filters, also after a test has imported them as plain Python."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ansible_collections"]:
+        del sys.modules[name]
+    init_plugin_loader([str(ROOT / "collections")])
+
+
 def evaluate(role: str, expression: str, **variables: Any) -> Any:
     """The value of a Jinja expression among the role's defaults, its variables and ``variables``, which win."""
-    init_plugin_loader([str(ROOT / "collections")])
+    _load_plugins()
     directory = ROOT / "roles" / role
     loader = DataLoader()
     known: dict[str, Any] = {
