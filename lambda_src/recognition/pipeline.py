@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ from recognition import engine, logs
 from recognition.config import Config
 from recognition.engine import Image
 from recognition.matching import Confidence, Decision, Gallery, Person, Sighting, decide_all, group, is_settled
-from recognition.video import Frame, OutOfTimeError, UnreadableError, Video, plan_looks
+from recognition.video import Frame, OutOfTimeError, Readable, UnreadableError, Video, plan_looks
 
 _MOST_LOOKS = 1_000  # of a video, however long it is; its budget of time allows fewer
 _FACES_AT_ONCE = 8  # encoded between two looks at the clock
@@ -107,7 +107,7 @@ def best_sighting(person: Person) -> Sighting:
 
 
 def analyse(
-    source: Path | BinaryIO,
+    source: Path | Readable,
     gallery: Gallery,
     newest: Callable[[], Gallery],
     config: Config,

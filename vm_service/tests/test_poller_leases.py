@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 from typing import Any
 
 import pytest
@@ -310,10 +311,10 @@ def test_pauses_double_up_to_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         shares.append((low, high))
         return high
 
-    monkeypatch.setattr(module.random, "uniform", most)
+    monkeypatch.setattr(random, "uniform", most)
     assert [backoff_seconds(attempt, 2, 30) for attempt in range(1, 7)] == [2, 4, 8, 16, 30, 30]
     assert set(shares) == {(0.5, 1)}
-    monkeypatch.setattr(module.random, "uniform", lambda low, _: low)
+    monkeypatch.setattr(random, "uniform", lambda low, _: low)
     assert [backoff_seconds(attempt, 2, 30) for attempt in range(1, 7)] == [1, 2, 4, 8, 15, 15]
     assert backoff_seconds(10**6, 2, 10**9) == 2**16
     assert backoff_seconds(18, 1, 10**9) == 2**15, "the doubling ends"

@@ -489,8 +489,17 @@ def test_answers_are_stored_then_deleted_and_counted(output: OutputBench, said: 
 def test_nothing_is_deleted_before_the_names_are_safe(output: OutputBench, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     sync, delete = output.store.sync, output.leases.delete
-    monkeypatch.setattr(output.store, "sync", lambda: (order.append("sync"), sync()))
-    monkeypatch.setattr(output.leases, "delete", lambda messages: (order.append("delete"), delete(messages)))
+
+    def synced() -> None:
+        order.append("sync")
+        sync()
+
+    def deleted(messages: Any) -> None:
+        order.append("delete")
+        delete(messages)
+
+    monkeypatch.setattr(output.store, "sync", synced)
+    monkeypatch.setattr(output.leases, "delete", deleted)
     output.handle(answer(1), answer(2))
     assert order == ["sync", "delete"]
     output.handle()
