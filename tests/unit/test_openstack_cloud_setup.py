@@ -13,7 +13,7 @@ import pytest
 
 SCRIPT = (
     Path(__file__).resolve().parents[2]
-    / "roles/openstack_allinone/files/tree/rootfs/usr/local/lib/smart-classroom/cloud_setup.py"
+    / "roles/openstack_allinone/templates/tree/rootfs/usr/local/lib/smart-classroom/cloud_setup.py"
 )
 
 
