@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from classroom_contract.roster import RosterError
+from classroom_contract.roster import RosterError, stored_text
 from classroom_ops.aws import AwsFailure
 from classroom_ops.console import info
 from classroom_ops.enrolment import enrol, report
@@ -34,11 +34,19 @@ def parser() -> argparse.ArgumentParser:
         ("enrol", "enrol the students of a list, of photos, of a file of encodings"),
         ("verify", "fail when a student of the list, or one who is known, lacks record or encodings"),
         ("remove", "remove the students of the list"),
+        ("forget", "remove students by name: records, encodings and, if asked for, results"),
     ):
         one = commands.add_parser(name, help=what)
         one.add_argument("--table", required=True, help="table of records")
         one.add_argument("--bucket", required=True, help="bucket of the known encodings")
         one.add_argument("--key", required=True, help="object of the known encodings")
+        if name in ("enrol", "forget"):
+            one.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+        if name == "forget":
+            one.add_argument("--name", action="append", required=True, help="a student's name; may be repeated")
+            one.add_argument("--results-bucket", default="", help="bucket of the results that go too")
+            one.add_argument("--report", type=Path, help="write what came of it as JSON; the exit code is 0 then")
+            continue
         one.add_argument("--roster", type=_path, help="CSV, XLSX or JSON")
         one.add_argument("--sample", action="store_true", help="they are this repository's sample students")
         one.add_argument("--report", type=Path, help="write what came of it as JSON; the exit code is 0 then")
@@ -49,7 +57,6 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("--engine", default="docker", help="the container engine's command (default: docker)")
             one.add_argument("--timeout", type=float, default=600, help="seconds, beside two for each photo")
             one.add_argument("--prune", action="store_true", help="remove everybody who is not in the list")
-            one.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
     return top
 
 
@@ -103,7 +110,26 @@ def _remove(store: Store, options: argparse.Namespace) -> dict[str, Any]:
     return {"changed": bool(changes), "problems": [], "text": [f"removed  {', '.join(changes.remove) or 'nobody'}"]}
 
 
-_COMMANDS = {"enrol": _enrol, "verify": _verify, "remove": _remove}
+def _forget(store: Store, options: argparse.Namespace) -> dict[str, Any]:
+    names = {stored_text(name) for name in options.name}
+    before = store.known().students.keys()
+    changes = store.without(names)
+    results = store.results_of(names, options.results_bucket) if options.results_bucket else []
+    if not options.dry_run:
+        # An empty object stays: without one, known encodings in the function's image would serve.
+        store.apply(changes)
+        store.delete_results(options.results_bucket, results)
+    encodings = sorted(before - changes.known.students.keys()) if changes.known is not None else []
+    text = [
+        f"Records removed    {', '.join(changes.remove) or 'none'}",
+        f"Encodings removed  {', '.join(encodings) or 'none'}",
+        f"Results removed    {', '.join(results) or 'none'}",
+    ]
+    changed = bool(changes or results) and not options.dry_run
+    return {"changed": changed, "problems": [], "text": text}
+
+
+_COMMANDS = {"enrol": _enrol, "verify": _verify, "remove": _remove, "forget": _forget}
 
 
 def _client(service: str) -> Any:

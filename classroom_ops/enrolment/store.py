@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from classroom_contract import ContractError
 from classroom_contract.gallery import Encodings, GalleryFile
+from classroom_contract.results import Result
 from classroom_contract.roster import RosterStudent
 from classroom_ops.enrolment.errors import EnrolmentError
 
@@ -165,18 +166,45 @@ class Store:
             Bucket=self._bucket, Key=key, Body=body.encode(), ContentType="application/json", Metadata=metadata or {}
         )
 
-    def forget(self, names: Collection[str]) -> Changes:
-        """Remove records and encodings of `names`; objects that hold nobody any more go, too. Says what it did."""
+    def without(self, names: Collection[str]) -> Changes:
+        """What removing `names` writes: no records and no encodings of theirs. Nothing is changed yet."""
         known = self.known()
         kept = {name: encodings for name, encodings in known.students.items() if name not in names}
         gone = tuple(sorted(set(names) & self.records().keys()))
-        smaller = Known(kept) if len(kept) < len(known.students) else None
-        changes = Changes((), gone, smaller)
-        self.apply(Changes((), gone, smaller if kept else None))
-        if not kept:
-            for key in (self._key, self._samples_key):
-                self._delete(key)
+        # Without its sources, the next enrolment of any of them writes everything again.
+        return Changes((), gone, Known(kept) if len(kept) < len(known.students) else None)
+
+    def forget(self, names: Collection[str]) -> Changes:
+        """Remove records and encodings of `names`; objects that hold nobody any more go, too. Says what it did."""
+        changes = self.without(names)
+        if changes.known is None or changes.known.students:
+            self.apply(changes)
+            return changes
+        self.apply(Changes((), changes.remove))
+        for key in (self._key, self._samples_key):
+            self._delete(key)
         return changes
+
+    def results_of(self, names: Collection[str], bucket: str) -> list[str]:
+        """Keys of every result in `bucket` whose account names one of `names`."""
+        keys = {
+            item["Key"]
+            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+            for item in page.get("Contents", [])
+        }
+        found: list[str] = []
+        for key in sorted(keys):
+            if key.endswith(".json") and key not in (self._key, self._samples_key):
+                account = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+                if not _names_in(account).isdisjoint(names):
+                    stem = key.removesuffix(".json")
+                    found += [f"{stem}{kind}" for kind in (".csv", ".json", ".jpg") if f"{stem}{kind}" in keys]
+        return found
+
+    def delete_results(self, bucket: str, keys: Sequence[str]) -> None:
+        """Delete results from `bucket`."""
+        for key in keys:
+            self._s3.delete_object(Bucket=bucket, Key=key)
 
     def _delete(self, key: str) -> None:
         try:
@@ -184,6 +212,14 @@ class Store:
         except ClientError as error:
             if _code(error) != "NoSuchBucket":
                 raise
+
+
+def _names_in(account: bytes) -> set[str]:
+    """Students that a result names; none when it is not one of the function's."""
+    try:
+        return {student.name for student in Result.parse(account).students}
+    except ContractError:
+        return set()
 
 
 def _code(error: ClientError) -> str:
