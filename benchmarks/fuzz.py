@@ -178,6 +178,7 @@ def answer(directory: Path) -> tuple[list[tuple[str, str, float, float, int]], l
         capture_output=True,
         text=True,
         cwd=ROOT / "lambda_src",
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         preexec_fn=_limit,
         timeout=BUDGET_SECONDS * len(files) * 4,
         check=False,

@@ -122,7 +122,9 @@ class Announcing:
         for clip in CLIPS:
             self.clients["s3"].put_object(Bucket="input-bucket-video", Key=clip, Body=(MEDIA / clip).read_bytes())
         enroll = [sys.executable, "-m", "recognition.enroll", "--photos", str(MEDIA / "students")]
-        enrolled = json.loads(run([*enroll, "--roster", str(MEDIA / "students.csv")], 300, cwd=ROOT / "lambda_src"))
+        enroll += ["--roster", str(MEDIA / "students.csv")]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        enrolled = json.loads(run(enroll, 300, cwd=ROOT / "lambda_src", env=environment))
         gallery = json.dumps(enrolled["gallery"]).encode()
         self.clients["s3"].put_object(Bucket="output-bucket-vid", Key=".gallery/known-encodings.json", Body=gallery)
         for record in enrolled["records"]:
@@ -141,7 +143,9 @@ class Announcing:
             "OUTPUT_QUEUE_URL": self.queue,
             "GALLERY_TTL_SECONDS": "3600",
             # Emulated, a clip takes longer than the function would let it.
+            "LEAST_BUDGET_SECONDS": "600",
             "TIME_BUDGET_SECONDS": "600",
+            "AWS_LAMBDA_FUNCTION_TIMEOUT": "900",
         }
 
     def results(self) -> dict[str, dict[str, Any]]:
@@ -226,7 +230,7 @@ def test_arm64_answers_as_this_machine_does(services: Announcing, rootfs: Path, 
     program = Path(__file__).with_name("answer_clips.py")
     environment = services.environment()
 
-    native = {**environment, "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "lambda_src")}
+    native = {**environment, "PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT / 'lambda_src'}:{ROOT}"}
     said = run([sys.executable, str(program), *CLIPS], 300, env=native)
     assert said.count('"machine": "x86_64"') == len(CLIPS)
     expected = services.results()

@@ -92,7 +92,10 @@ def fill(account: Account) -> None:
     """Enroll the sample students."""
     command = [sys.executable, "-m", "recognition.enroll"]
     command += ["--photos", str(MEDIA / "students"), "--roster", str(MEDIA / "students.csv")]
-    enrolled = subprocess.run(command, cwd=ROOT / "lambda_src", capture_output=True, text=True, timeout=120, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    enrolled = subprocess.run(
+        command, cwd=ROOT / "lambda_src", env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
     answer = json.loads(enrolled.stdout)
     (account.directory / "gallery.json").write_text(json.dumps(answer["gallery"]))
     account.publish_gallery()

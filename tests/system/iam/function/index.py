@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError
 
-sys.path.insert(0, os.environ["HANDLER_DIRECTORY"])
+# In the image the shared contract lies beside the function's own code.
+sys.path[:0] = [os.environ["HANDLER_DIRECTORY"], str(Path(os.environ["HANDLER_DIRECTORY"]).parent)]
 
 
 def recognise(event: object, context: Any) -> Any:
