@@ -20,7 +20,7 @@ class Context:
 
     def get_remaining_time_in_millis(self) -> int:
         """Returns more than any processor needs."""
-        return 600_000
+        return 900_000
 
 
 def event(clip: str) -> dict[str, object]:

@@ -145,7 +145,6 @@ class Announcing:
             # Emulated, a clip takes longer than the function would let it.
             "LEAST_BUDGET_SECONDS": "600",
             "TIME_BUDGET_SECONDS": "600",
-            "AWS_LAMBDA_FUNCTION_TIMEOUT": "900",
         }
 
     def results(self) -> dict[str, dict[str, Any]]:
