@@ -171,19 +171,19 @@ def _look(
 ) -> None:
     planned, frames = _looks(video, config, deadline)
     failure: engine.PictureError | None = None
-    for glance in _glances(frames, planned):
-        if isinstance(glance, engine.PictureError):
-            failure = glance
+    for found in _searched_frames(frames, planned):
+        if isinstance(found, engine.PictureError):
+            failure = found
             continue
-        analysis.looks.append(glance.seconds)
-        analysis.add("decode", glance.decode_ms)
-        analysis.add("detect", glance.detect_ms)
+        analysis.looks.append(found.seconds)
+        analysis.add("decode", found.decode_ms)
+        analysis.add("detect", found.detect_ms)
         started = time.monotonic()
-        sightings = _encode(glance, deadline)
+        sightings = _encode(found, deadline)
         analysis.faces += len(sightings)
         group(analysis.people, sightings, config.rule)
         analysis.add("encode", (time.monotonic() - started) * 1000)
-        _keep(pictures, glance.picture, analysis.people)
+        _keep(pictures, found.picture, analysis.people)
         everybody = analysis.people and all(is_settled(person, gallery, config.rule) for person in analysis.people)
         if everybody and len(analysis.looks) >= planned:
             analysis.ended_by = EndedBy.SETTLED
@@ -197,7 +197,7 @@ def _look(
         raise UnreadableError(f"the picture cannot be processed: {failure}") from failure
 
 
-class _Glance(NamedTuple):
+class _FrameFaces(NamedTuple):
     """What is kept of a frame, which may be 100 MB; `faces` are aligned."""
 
     look: int
@@ -221,19 +221,19 @@ def _looks(video: Video, config: Config, deadline: float) -> tuple[int, Iterator
     return planned, video.at(times[: max(planned, config.least_looks)], deadline)
 
 
-def _glances(frames: Iterator[Frame], planned: int) -> Iterator[_Glance | engine.PictureError]:
+def _searched_frames(frames: Iterator[Frame], planned: int) -> Iterator[_FrameFaces | engine.PictureError]:
     """Yields the looks as far as they are asked for; those that are planned are begun ahead."""
     with ThreadPoolExecutor(1, "decode") as decoder, ThreadPoolExecutor(1, "search") as searcher:
-        ahead: deque[Future[_Glance | engine.PictureError | None]] = deque()
+        ahead: deque[Future[_FrameFaces | engine.PictureError | None]] = deque()
         begun = 0
         while True:
             while not ahead or (begun < planned and len(ahead) < _AHEAD):
-                ahead.append(searcher.submit(_glance, decoder.submit(_decode, frames)))
+                ahead.append(searcher.submit(_search, decoder.submit(_decode, frames)))
                 begun += 1
-            glance = ahead.popleft().result()
-            if glance is None:
+            found = ahead.popleft().result()
+            if found is None:
                 return
-            yield glance
+            yield found
 
 
 def _decode(frames: Iterator[Frame]) -> tuple[Frame | None, float]:
@@ -241,7 +241,7 @@ def _decode(frames: Iterator[Frame]) -> tuple[Frame | None, float]:
     return next(frames, None), (time.monotonic() - started) * 1000
 
 
-def _glance(decoded: Future[tuple[Frame | None, float]]) -> _Glance | engine.PictureError | None:
+def _search(decoded: Future[tuple[Frame | None, float]]) -> _FrameFaces | engine.PictureError | None:
     frame, decode_ms = decoded.result()
     if frame is None:
         return None
@@ -254,18 +254,18 @@ def _glance(decoded: Future[tuple[Frame | None, float]]) -> _Glance | engine.Pic
         logs.event(logging.WARNING, "look_failed", seconds=frame.seconds, reason=str(error))
         return error
     detect_ms = (time.monotonic() - started) * 1000
-    return _Glance(frame.number, round(frame.seconds, 3), boxes, faces, picture, decode_ms, detect_ms)
+    return _FrameFaces(frame.number, round(frame.seconds, 3), boxes, faces, picture, decode_ms, detect_ms)
 
 
-def _encode(glance: _Glance, deadline: float) -> list[Sighting]:
+def _encode(found: _FrameFaces, deadline: float) -> list[Sighting]:
     """Returns the faces of a look with their encodings; the best ones only where the time is up."""
     sightings: list[Sighting] = []
-    for start in range(0, len(glance.boxes), _FACES_AT_ONCE):
+    for start in range(0, len(found.boxes), _FACES_AT_ONCE):
         part = slice(start, start + _FACES_AT_ONCE)
-        encodings = engine.encode_aligned(glance.faces[part])
+        encodings = engine.encode_aligned(found.faces[part])
         sightings.extend(
-            Sighting(glance.look, glance.seconds, box, encoding)
-            for box, encoding in zip(glance.boxes[part], encodings, strict=True)
+            Sighting(found.look, found.seconds, box, encoding)
+            for box, encoding in zip(found.boxes[part], encodings, strict=True)
         )
         if time.monotonic() >= deadline:
             break
