@@ -99,7 +99,7 @@ def test_booleans_may_be_given_on_a_command_line(role: Path) -> None:
     """``-e name=true`` gives text, which is true whatever it says, and as a condition ends the run."""
     booleans = [name for name, option in documented(role).items() if option["type"] == "bool"]
     files = [*role.glob("tasks/*.yml"), *role.glob("vars/*.yml"), *(ROOT / "playbooks").glob("*.yml")]
-    templates = [path for path in role.glob("templates/**/*") if path.is_file()]
+    templates = [path for path in role.glob("templates/**/*") if path.is_file() and path.suffix != ".pyc"]
     values = [(path, load(path)) for path in files] + [(path, path.read_text()) for path in templates]
     wrong = {
         f"{path.relative_to(ROOT)}: {expression}"

@@ -75,7 +75,7 @@ def test_screen_says_what_next(endpoints: Endpoints) -> None:
 
 def test_a_terminal_gets_colours_and_lines_of_its_width(endpoints: Endpoints) -> None:
     parts = [Part("b", State.DOWN, "many words " * 20)]
-    console = Console(width=60, force_terminal=True, color_system="standard", highlight=False)
+    console = Console(width=60, force_terminal=True, color_system="standard", no_color=False, highlight=False)
     with console.capture() as captured:
         console.print(status.screen(endpoints, parts))
     assert "\x1b[31mDOWN" in captured.get()

@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
-from PIL import Image
+from PIL import Image, ImageFile
 
 from classroom_ops.enrolment import computing
 from classroom_ops.enrolment.computing import Computed, Job, Progress
@@ -152,3 +152,9 @@ def place(tmp_path: Path) -> Iterator[Place]:
         place = Place(tmp_path)
         place.make()
         yield place
+
+
+@pytest.fixture(autouse=True)
+def _no_truncated_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing face_recognition, as other tests do, lets Pillow take truncated files; the commands never import it."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
