@@ -111,7 +111,7 @@ searches = [threading.Thread(target=engine.find_faces, args=(frame,)) for _ in r
 for search in searches: search.start()
 for search in searches: search.join()
 # Not getrusage's figure: that of a new process begins with what its parent had.
-print(int(re.search(r"VmHWM: *([0-9]+)", open("/proc/self/status").read())[1]) // 1024)
+print(int(re.search(r"VmHWM:[^0-9]*([0-9]+)", open("/proc/self/status").read())[1]) // 1024)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=LAMBDA_SRC)
     assert int(done.stdout) < 600  # MB, of 700
