@@ -43,6 +43,29 @@ def test_has_every_verb_and_a_scenario(role: Path) -> None:
     assert (role / "meta/main.yml").is_file()
 
 
+def included_files(value: Any) -> Iterator[str]:
+    """The files of tasks that a playbook includes or imports by a path without variables."""
+    if isinstance(value, list):
+        for below in value:
+            yield from included_files(below)
+    elif isinstance(value, dict):
+        for name, below in value.items():
+            if name.rpartition(".")[2] in ("include_tasks", "import_tasks", "import_playbook"):
+                named = below.get("file", "") if isinstance(below, dict) else str(below)
+                if "{{" not in named:
+                    yield named
+            else:
+                yield from included_files(below)
+
+
+def test_what_its_scenario_includes_is_there(role: Path) -> None:
+    """An include is only read when it is reached, which a check of the syntax never does."""
+    scenario = role / "molecule/default"
+    for path in scenario.rglob("*.yml"):
+        for named in included_files(load(path)):
+            assert (path.parent / named).is_file(), f"{path.relative_to(ROOT)} includes {named}"
+
+
 def test_each_entry_point_has_a_specification(role: Path) -> None:
     specifications = load(role / "meta/argument_specs.yml")["argument_specs"]
     assert {"main", "preflight", "verify", "teardown"} <= set(specifications)
