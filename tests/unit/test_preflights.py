@@ -106,6 +106,14 @@ def test_addresses_that_cannot_work_are_refused() -> None:
     assert "overlaps the host's route to 172.24.0.0/16 dev eth1: choose another" in overlap[0]
     own = {"dst": "172.24.4.0/24", "dev": "br-ex"}
     assert devstack(__devstack_routes={"stdout": json.dumps([own])}) == []
+    several = {
+        "dst": "default",
+        "nexthops": [{"gateway": "10.0.0.1", "dev": "eth0"}, {"gateway": "10.0.1.1", "dev": "eth1"}],
+    }
+    assert devstack(__devstack_routes={"stdout": json.dumps([several])}) == []
+    nowhere = {"type": "blackhole", "dst": "172.24.4.0/26"}
+    (found,) = devstack(__devstack_routes={"stdout": json.dumps([nowhere])})
+    assert "overlaps the host's route to 172.24.4.0/26 blackhole: choose another" in found
 
 
 def test_what_a_fresh_host_needs_is_not_asked_of_one_that_has_it() -> None:

@@ -12,21 +12,28 @@ from typing import Any
 SMALLEST = 32  # addresses
 
 
-def overlapping_routes(routes: Iterable[Mapping[str, Any]], cidr: str) -> list[str]:
-    """Routes that overlap a network, ``<destination> via <gateway>`` or ``dev <interface>``; no default route.
+def overlapping_routes(routes: Iterable[Mapping[str, Any]], cidr: str, own: str = "") -> list[str]:
+    """Routes that overlap a network, with their gateway, interface or type; no default route.
 
     Args:
-        routes: as ``ip -json -4 route show`` prints them.
+        routes: as ``ip -json -4 route show`` prints them. One of several ways, or to nowhere, has no ``dev``.
         cidr: the network.
+        own: interface whose routes do not count.
 
     Raises:
         ValueError: ``cidr`` is no network.
     """
     network = ipaddress.ip_network(cidr)
+
+    def way(route: Mapping[str, Any]) -> str:
+        named = ((word, route.get(key)) for word, key in (("via ", "gateway"), ("dev ", "dev"), ("", "type")))
+        return next((f" {word}{value}" for word, value in named if value), "")
+
     return [
-        f"{route['dst']} {'via ' + route['gateway'] if 'gateway' in route else 'dev ' + route['dev']}"
+        f"{route['dst']}{way(route)}"
         for route in routes
         if route.get("dst", "default") != "default"
+        and not (own and route.get("dev") == own)
         and ipaddress.ip_network(route["dst"], strict=False).overlaps(network)
     ]
 
