@@ -113,7 +113,7 @@ def own_clips(directory: Path) -> tuple[list[Clip], Gallery]:
     path = people.write(
         directory / "key-frames.mp4", [_head(student, (1280, 720))], frames=round(people.RATE * SECONDS)
     )
-    clips.append(Clip("720p, a key frame each second", path, {student.person}))
+    clips.append(Clip("720p, key frames", path, {student.person}))
     return clips, gallery
 
 
@@ -254,7 +254,7 @@ def plot(path: Path, rows: list[dict[str, Any]]) -> None:
         bottom += values
     right.set(ylabel="ms of each stage (they overlap)", title="Where this function's time goes")
     for axes in (left, right):
-        axes.set_xticks(places, [row["clip"].replace(", ", ",\n") for row in rows], fontsize=7)
+        axes.set_xticks(places, [row["clip"].replace(", ", ",\n") for row in rows], fontsize=6)
         axes.legend(fontsize=8)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
