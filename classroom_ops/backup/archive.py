@@ -119,11 +119,20 @@ def _members(source: IO[bytes], path: Path) -> Iterator[tuple[str, bytes]]:
                 if reader is None:
                     raise BackupError(f"{path} is no backup that `make backup` wrote: it holds more than files")
                 yield entry.name, reader.read()
-    except EOFError as error:
-        raise BackupError(f"{path} {sealed.CUT}") from error
-    except (tarfile.TarError, zlib.error) as error:
-        cut = "unexpected end" in str(error) or "truncated" in str(error) or "incomplete" in str(error)
-        raise BackupError(f"{path} {sealed.CUT if cut else sealed.DAMAGED}") from error
+    except (tarfile.TarError, zlib.error, EOFError) as error:
+        raise BackupError(f"{path} {sealed.CUT if _is_cut(path) else sealed.DAMAGED}") from error
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a compressed file can be read as far as it is there, and lacks its end."""
+    unpacker = zlib.decompressobj(wbits=31)
+    with path.open("rb") as file:
+        try:
+            while part := file.read(1 << 16):
+                unpacker.decompress(part)
+        except zlib.error:
+            return False
+    return not unpacker.eof
 
 
 def checked(path: Path, passphrase: str, visit: Add = lambda _name, _content: None) -> Manifest:

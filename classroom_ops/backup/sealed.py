@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from classroom_ops.backup.errors import BackupError
 
 MAGIC = b"smart-classroom sealed backup\n"
+# Not trusted: it only tells a file that lacks its end from one that was damaged.
+END = b"\nend of the backup\n"
 FORMAT = 1
 # OWASP Password Storage Cheat Sheet: 128 MB of memory, about half a second.
 COST, BLOCK, PARALLEL = 2**17, 8, 1
@@ -72,6 +74,7 @@ class Sealer(io.RawIOBase):
         """Seal what waits as the last chunk."""
         if not self.closed:
             self._seal(bytes(self._waiting), last=True)
+            self._target.write(END)
         super().close()
 
     def _seal(self, text: bytes, *, last: bool) -> None:
@@ -90,10 +93,12 @@ class Opener(io.RawIOBase):
     def __init__(self, source: IO[bytes], passphrase: str, name: str) -> None:
         super().__init__()
         self._source, self._name, self._number = source, name, 0
-        source.read(len(MAGIC))
-        self._header = source.readline(_HEADER_BYTES)
-        if not self._header.endswith(b"\n"):
+        self._left = source.seek(-len(END), io.SEEK_END) if _length(source) > len(END) else 0
+        if source.read() != END:
             raise BackupError(f"{name} {CUT}")
+        source.seek(len(MAGIC))
+        self._header = source.readline(_HEADER_BYTES)
+        self._left -= source.tell()
         try:
             header = json.loads(self._header)
             made_by = int(header["format"])
@@ -109,7 +114,7 @@ class Opener(io.RawIOBase):
         if not hmac.compare_digest(check.encode(), wanted.encode()):
             raise BackupError(f"{name} was encrypted with another passphrase than the one given")
         self._cipher = AESGCM(key)
-        self._ready, self._next = b"", source.read(CHUNK_BYTES + _TAG_BYTES)
+        self._ready, self._next = b"", self._chunk()
         self._ended = False
 
     def readable(self) -> bool:
@@ -125,21 +130,24 @@ class Opener(io.RawIOBase):
         return count
 
     def _open_next(self) -> None:
-        sealed, self._next = self._next, self._source.read(CHUNK_BYTES + _TAG_BYTES)
+        sealed, self._next = self._next, self._chunk()
         last = not self._next
         try:
             self._ready = self._cipher.decrypt(_nonce(self._prefix, self._number, last=last), sealed, self._header)
         except InvalidTag as error:
-            raise BackupError(f"{self._name} {CUT if last and self._is_whole(sealed) else DAMAGED}") from error
+            raise BackupError(f"{self._name} {DAMAGED}") from error
         self._number, self._ended = self._number + 1, last
 
-    def _is_whole(self, sealed: bytes) -> bool:
-        """Whether the last chunk that is there is one from the middle, or the beginning of one."""
-        try:
-            self._cipher.decrypt(_nonce(self._prefix, self._number, last=False), sealed, self._header)
-        except InvalidTag:
-            return len(sealed) < CHUNK_BYTES + _TAG_BYTES
-        return True
+    def _chunk(self) -> bytes:
+        found = self._source.read(max(0, min(CHUNK_BYTES + _TAG_BYTES, self._left)))
+        self._left -= len(found)
+        return found
+
+
+def _length(source: IO[bytes]) -> int:
+    length = source.seek(0, io.SEEK_END)
+    source.seek(0)
+    return length
 
 
 def is_sealed(beginning: bytes) -> bool:

@@ -127,9 +127,10 @@ def _until_nothing_is_left(
 
 
 def _can_go(found: Holdings, *, videos: bool) -> bool:
-    files = [file for one in found.machines for file in one.files]
-    documents = [one.after.kind != "unknown" for one in (*found.encodings, *found.results, *files)]
-    return bool(found.items or any(documents) or found.pictures or (videos and found.videos))
+    documents = [one.after for one in (*found.encodings, *found.results)]
+    documents += [file.after for one in found.machines for file in one.files]
+    known = any(one.kind != "unknown" for one in documents)
+    return bool(found.items or known or found.pictures or (videos and found.videos))
 
 
 def _remove(aws: Aws, found: Holdings, done: Forgotten, progress: Progress, *, videos: bool) -> None:

@@ -1,4 +1,4 @@
-"""Everything that an environment holds about a person, and until when each place keeps it: asked of the place itself."""
+"""Everything that an environment holds about a person, and until when: each place is asked itself."""
 
 from __future__ import annotations
 
