@@ -145,8 +145,7 @@ def _remove(aws: Aws, found: Holdings, done: Forgotten, progress: Progress, *, v
     for picture in found.pictures:
         objects.remove(aws.s3, picture)
         done.count(f"pictures, in s3://{picture.bucket}")
-    # The account of a video says who else is in it, so it goes after its table.
-    for one in sorted(found.results, key=lambda one: one.version.key.endswith(".json")):
+    for one in found.results:
         if one.after.kind != "unknown" and _take_out(aws, one):
             what = "removed" if one.after.content is None or not one.version.latest else "written anew for the others"
             done.count(f"files of results {what}, in s3://{one.version.bucket}")
