@@ -26,7 +26,6 @@ from botocore.exceptions import ClientError
 from classroom_contract import ContractError
 from classroom_contract.gallery import Encodings, GalleryFile
 from classroom_contract.keys import class_problem, gallery_key
-from classroom_contract.results import Result
 from classroom_contract.roster import RosterStudent
 from classroom_ops.enrolment.errors import ConflictError, EnrolmentError
 
@@ -78,7 +77,8 @@ class Record:
         if before is None or (before.id, before.sample) != (student.id, sample):
             before = Record("", "", "", "", enrolled=datetime.now(UTC).date().isoformat())
         class_name = before.class_name if student.class_name is None else student.class_name
-        rest = (class_name, before.consent, before.enrolled)
+        consent = before.consent if student.consent is None else student.consent
+        rest = (class_name, consent, before.enrolled)
         return cls(student.name, student.id, student.major, student.year, sample, *rest)
 
     @classmethod
@@ -362,35 +362,6 @@ class Store:
             for key in (EVERYONE_KEY, SAMPLES_KEY):
                 self._s3.delete_object(Bucket=self.bucket, Key=key)
         return changes
-
-    def results_of(self, names: Collection[str], bucket: str) -> list[str]:
-        """Keys of every result in `bucket` whose account names one of `names`."""
-        keys = {
-            item["Key"]
-            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-            for item in page.get("Contents", [])
-        }
-        found: list[str] = []
-        for key in sorted(keys):
-            if key.endswith(".json"):
-                account = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-                if not _names_in(account).isdisjoint(names):
-                    stem = key.removesuffix(".json")
-                    found += [f"{stem}{kind}" for kind in (".csv", ".json", ".jpg") if f"{stem}{kind}" in keys]
-        return found
-
-    def delete_results(self, bucket: str, keys: Sequence[str]) -> None:
-        """Delete results from `bucket`."""
-        for key in keys:
-            self._s3.delete_object(Bucket=bucket, Key=key)
-
-
-def _names_in(account: bytes) -> set[str]:
-    """Students that a result names; none when it is not one of the function's."""
-    try:
-        return {student.name for student in Result.parse(account).students}
-    except ContractError:
-        return set()
 
 
 def _code(error: ClientError) -> str:

@@ -81,9 +81,9 @@ def forget(
 
 
 def settled(aws: Aws, progress: Progress) -> None:
-    """Wait until the function has read the known encodings anew, and until every answer begun before is stored."""
+    """Wait until the function has read the known encodings again, and until every answer begun before is stored."""
     place = aws.endpoints
-    versions, _ = objects.versions(aws.s3, place.gallery_bucket, place.gallery_key.rpartition("/")[0])
+    versions, _ = objects.versions(aws.s3, place.gallery_bucket)
     newest = max((one.modified for one in versions if one.latest), default=datetime.min.replace(tzinfo=UTC))
     begun = time.monotonic()
     pause = _ttl(aws) - (datetime.now(UTC) - newest).total_seconds()

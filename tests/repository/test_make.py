@@ -92,20 +92,24 @@ def test_an_environment_that_does_not_exist_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", ODD_VALUES)
-def test_a_name_reaches_the_program_as_it_was_typed(tmp_path: Path, value: str) -> None:
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        (["upload", "VIDEO={}", "KEY={}"], ["upload", "--key={}", "--", "{}"]),
+        (["forget", "STUDENT={}", "VIDEOS=true"], ["forget", "--videos=true", "--", "{}"]),
+        (["forget", "STUDENT={}", "DRY_RUN={}"], ["forget", "--dry-run={}", "--", "{}"]),
+        (["subject-access", "STUDENT={}", "TO={}"], ["subject-access", "--to={}", "--", "{}"]),
+        (["backup", "TO={}", "PASSPHRASE_FILE={}"], ["backup", "--to={}", "--passphrase-file={}"]),
+        (["restore", "FROM={}", "CONFIRM={}"], ["restore", "--confirm={}", "--", "{}"]),
+    ],
+)
+def test_what_is_typed_reaches_the_program(tmp_path: Path, value: str, given: list[str], seen: list[str]) -> None:
     program = tmp_path / "program"
     program.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
     program.chmod(0o755)
-    done = make("upload", f"VIDEO={value}", f"KEY={value}", f"OPS={program}", TIMEOUT="1")
-    assert done.stdout.splitlines() == ["upload", f"--key={value}", "--", value]
-
-
-def test_names_reach_the_playbooks_as_they_were_typed(tmp_path: Path) -> None:
-    odd = " ".join(ODD_VALUES)
-    seen = playbooks_see(tmp_path, "students_removed,students_removed_results", "forget", f"STUDENT={odd}")
-    assert seen == {"students_removed": [odd], "students_removed_results": False}
-    seen = playbooks_see(tmp_path, "students_removed_results", "forget", "STUDENT=x", "RESULTS=true", RESULTS="false")
-    assert seen == {"students_removed_results": True}
+    shell = {"TIMEOUT": "1", "RESULTS": "true", "VIDEOS": "true", "FROM": "x", "TO": "x"}
+    done = make(*(one.replace("{}", value) for one in given), f"OPS={program}", **shell)
+    assert done.stdout.splitlines() == [one.replace("{}", value) for one in seen]
 
 
 def test_paths_of_photos_may_hold_anything(tmp_path: Path) -> None:
@@ -156,7 +160,10 @@ def test_data_of_production_is_named_a_second_time(tmp_path: Path) -> None:
     assert seen == {"confirm": "prod", "confirm_data": "prod"}
 
 
-@pytest.mark.parametrize(("target", "missing"), [("upload", "VIDEO"), ("forget", "STUDENT")])
+@pytest.mark.parametrize(
+    ("target", "missing"),
+    [("upload", "VIDEO"), ("forget", "STUDENT"), ("subject-access", "STUDENT"), ("restore", "FROM")],
+)
 def test_a_missing_value_is_named(target: str, missing: str) -> None:
     refused = make(target, **{missing: "from the shell"})
     assert refused.returncode != 0

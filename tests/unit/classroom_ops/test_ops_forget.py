@@ -14,19 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classroom_contract.gallery import GalleryFile
-from classroom_contract.keys import result_keys
+from classroom_contract.keys import gallery_key, result_keys
 from classroom_contract.notification import Notification
 from classroom_contract.results import Result
 from classroom_contract.tables import parse_csv
 from classroom_ops import cli
 from classroom_ops.aws import Aws
 from classroom_ops.commands import ssh
-from classroom_ops.privacy import access, forget, objects
+from classroom_ops.privacy import access, forget, machines, objects
 from classroom_ops.privacy.person import Person, without, without_rows
 
 GONE = "Zoë O'Hara-Ünal"
 STAYS = "Ada Lovelace"
-ODD = [GONE, "-rf; $HOME `id`", 'the "best" {{ 6 * 7 }}', "名前 🎓", "Émile", "Ann"]
+ODD = [GONE, "-rf; $HOME `id` {{ 6 * 7 }}", 'the "best" 名前 🎓', "Ann"]
 JOURNAL = """#!/bin/sh
 cat "$FAKE_VM/journal"
 """
@@ -57,19 +57,22 @@ class World:
         self.aws, self.directory, self.place = aws, directory, aws.endpoints
         self._answer, self._account = answer, account
         self.results = Path(self.place.results_dir)
+        self.buckets = (self.place.output_bucket, self.place.input_bucket, self.place.gallery_bucket)
+        self.aws.s3.put_bucket_versioning(Bucket=self.buckets[2], VersioningConfiguration={"Status": "Enabled"})
 
     def versioned(self) -> None:
-        for bucket in (self.place.output_bucket, self.place.input_bucket):
+        for bucket in self.buckets[:2]:
             self.aws.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
 
     def enrol(self, *names: str) -> None:
         for name in names:
             self.aws.dynamodb.put_item(TableName=self.place.table, Item={"name": {"S": name}, "id": {"S": "7"}})
-        bucket, key = self.place.gallery_bucket, self.place.gallery_key
-        folder = key.rpartition("/")[0]
-        self.aws.s3.put_object(Bucket=bucket, Key=key, Body=gallery(*names), Metadata={"sources": "a", "other": "b"})
+        bucket, metadata = self.place.gallery_bucket, {"sources": "a", "other": "b"}
+        self.aws.s3.put_object(Bucket=bucket, Key=gallery_key(), Body=gallery(*names), Metadata=metadata)
+        for name, members in (("both", names[:2]), ("alone", names[:1]), ("others", names[1:])):
+            self.aws.s3.put_object(Bucket=bucket, Key=gallery_key(name), Body=gallery(*members))
         samples = {"schema": 1, "enrolled": ["Joe"], "replaced": {"Joe": names[0]}}
-        self.aws.s3.put_object(Bucket=bucket, Key=f"{folder}/samples.json", Body=json.dumps(samples).encode())
+        self.aws.s3.put_object(Bucket=bucket, Key="account/samples.json", Body=json.dumps(samples).encode())
 
     def video(self, key: str, *names: str, stored: bool = True, content: bytes = b"video") -> None:
         """An upload and its answer, in the bucket and on the VM."""
@@ -91,7 +94,7 @@ class World:
         """Every place and what it holds, found without the code under test."""
         for item in self.aws.dynamodb.scan(TableName=self.place.table)["Items"]:
             yield "table", json.dumps(item, ensure_ascii=False)
-        for bucket in (self.place.output_bucket, self.place.input_bucket):
+        for bucket in self.buckets:
             for version in self.aws.s3.list_object_versions(Bucket=bucket).get("Versions", []):
                 more: Any = {} if version["VersionId"] == "null" else {"VersionId": version["VersionId"]}
                 body = self.aws.s3.get_object(Bucket=bucket, Key=version["Key"], **more)["Body"].read()
@@ -106,7 +109,7 @@ class World:
         return [place for place, text in self.everything() if any(one in text for one in spellings)]
 
 
-@pytest.fixture(params=[True, False], ids=["versioned", "unversioned"])
+@pytest.fixture
 def world(
     request: pytest.FixtureRequest,
     aws: Aws,
@@ -119,7 +122,7 @@ def world(
         (tmp_path / "bin" / name).chmod(0o755)
     (tmp_path / "journal").write_text("nothing to tell\n")
     made = World(aws, tmp_path, answer_written, answer_account)
-    if request.param:
+    if getattr(request, "param", True):  # whether videos and answers have versions, as in prod
         made.versioned()
     return made
 
@@ -141,7 +144,7 @@ def fill(world: World, gone: str = GONE) -> None:
 
 def of_others(world: World) -> list[Any]:
     """What others have, which has to be the same afterwards."""
-    kept = []
+    kept: list[Any] = []
     for key in ("replaced.mp4", "others.mp4"):
         for one in (result_keys(key).csv, result_keys(key).json, result_keys(key).frame):
             kept.append(world.aws.s3.get_object(Bucket=world.place.output_bucket, Key=one)["Body"].read())
@@ -150,7 +153,7 @@ def of_others(world: World) -> list[Any]:
     return [*kept, world.aws.dynamodb.get_item(TableName=world.place.table, Key={"name": {"S": STAYS}})["Item"]]
 
 
-@pytest.mark.parametrize("gone", ODD)
+@pytest.mark.parametrize(("world", "gone"), [*((True, name) for name in ODD), (False, GONE)], indirect=["world"])
 def test_nothing_of_the_person_is_found_anywhere_and_everything_of_others(world: World, gone: str) -> None:
     fill(world, gone)
     before = of_others(world)
@@ -159,9 +162,30 @@ def test_nothing_of_the_person_is_found_anywhere_and_everything_of_others(world:
     assert world.holding(gone) == []
     assert of_others(world) == before
     assert [left.place for left in done.left] == ["backups elsewhere"]
-    body = world.aws.s3.get_object(Bucket=world.place.gallery_bucket, Key=world.place.gallery_key)
+    bucket = world.place.gallery_bucket
+    body = world.aws.s3.get_object(Bucket=bucket, Key=gallery_key())
     assert body["Body"].read() == gallery(STAYS, "Kurt")
     assert body["Metadata"] == {"other": "b"}  # so the next enrolment of the same list writes everything again
+    assert world.aws.s3.get_object(Bucket=bucket, Key=gallery_key("both"))["Body"].read() == gallery(STAYS)
+    keys = {one["Key"] for one in world.aws.s3.list_objects_v2(Bucket=bucket)["Contents"]}
+    assert keys == {"everyone.json", "both.json", "others.json", "account/samples.json"}
+
+
+def test_the_last_student_leaves_an_empty_file(world: World) -> None:
+    """Without one, known encodings in the function's image would serve."""
+    world.enrol(GONE)
+    world.forget()
+    body = world.aws.s3.get_object(Bucket=world.place.gallery_bucket, Key=gallery_key())["Body"].read()
+    assert body == gallery()
+    assert world.holding(GONE) == []
+
+
+def test_where_known_encodings_were_before_they_had_a_bucket(world: World) -> None:
+    bucket = world.place.output_bucket
+    for _ in range(2):
+        world.aws.s3.put_object(Bucket=bucket, Key=".gallery/known-encodings.json", Body=gallery(GONE, STAYS))
+    world.forget()
+    assert world.holding(GONE) == []
 
 
 def test_of_a_result_of_several_only_their_part_goes(world: World) -> None:
@@ -221,7 +245,7 @@ def test_killed_anywhere_it_is_run_again_and_nothing_is_left(
     """After every single step of a removal, one after the other, the command is killed and run again."""
     fill(world)
     before = of_others(world)
-    real: Any = {"remove": objects.remove, "replace": objects.replace, "change": forget.machines.change}
+    real: Any = {"remove": objects.remove, "replace": objects.replace, "change": machines.change}
     steps = 0
 
     def limited(name: str) -> Callable[..., Any]:
@@ -237,7 +261,7 @@ def test_killed_anywhere_it_is_run_again_and_nothing_is_left(
     with monkeypatch.context() as patched:
         patched.setattr(objects, "remove", limited("remove"))
         patched.setattr(objects, "replace", limited("replace"))
-        patched.setattr(forget.machines, "change", limited("change"))
+        patched.setattr(machines, "change", limited("change"))
         kills = 0
         while True:
             steps = 1
@@ -381,7 +405,7 @@ def test_case_and_blanks_do_not_matter_and_names_alike_do(world: World) -> None:
     assert [row.name for row in parse_csv(table)] == ["Ann Lee", "Anna"]
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", ODD[1:3])
 def test_the_commands_take_any_name(
     world: World, name: str, in_root: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -465,7 +489,7 @@ def test_a_table_without_anybody_else_goes() -> None:
 def test_the_function_is_waited_for_as_long_as_it_remembers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.enrol(STAYS)
     slept: list[float] = []
-    monkeypatch.setattr(forget.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
     monkeypatch.setattr(forget, "_ttl", lambda _: 30.0)
     forget.settled(world.aws, lambda _: None)
     assert 25 < slept[0] <= 30
@@ -478,6 +502,6 @@ def test_the_function_is_waited_for_as_long_as_it_remembers(world: World, monkey
         if len(slept) == 4:
             world.aws.sqs.purge_queue(QueueUrl=url)
 
-    monkeypatch.setattr(forget.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     forget.settled(world.aws, lambda _: None)
     assert len(slept) == 4

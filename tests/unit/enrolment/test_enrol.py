@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import stat
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from classroom_contract.results import Appearance, Box, Confidence, Result, SeenStudent, Status, Video
 from classroom_ops.enrolment import __main__ as command
 from classroom_ops.enrolment import report
 from classroom_ops.enrolment.enrol import Sources, enrol
@@ -356,44 +354,3 @@ def test_a_directory_that_is_not_there_is_told_with_the_rest(place: Place) -> No
 def test_encodings_that_are_not_there_are_named(place: Place) -> None:
     told = problems_of(place, Sources(place.roster("now", ["Ada,1,a,b"]), None, place.directory / "none", image="i"))
     assert told[0].endswith("none: No such file or directory")
-
-
-def result_of(place: Place, key: str, *names: str) -> None:
-    """Puts a video's three results, whose account names these students."""
-    box = Box(0, 0, 9, 9)
-    students = tuple(SeenStudent(name, Confidence.SURE, 0.3, 0.2, Appearance((), box, 0.0)) for name in names)
-    account = Result(Video("input", f"{key}.mp4", "e"), Status.RECOGNIZED, datetime.now(UTC), "r", students=students)
-    for kind, body in (("json", account.render()), ("csv", "name,major,year"), ("jpg", "x")):
-        place.s3.put_object(Bucket="results", Key=f"{key}.{kind}", Body=body.encode())
-
-
-def test_a_student_is_removed_with_record_encodings_and_results(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "-Zoë O'Brien; $(x)"
-    place.simply("first", {name: 50, "Joe": 100})
-    result_of(place, "a/one", name, "Joe")
-    result_of(place, "two", "Joe")
-    place.s3.put_object(Bucket="results", Key="other.json", Body=b"[]")
-    options = (f"--name={name}", "--results-bucket=results")
-    told = run(place, monkeypatch, *options, "--dry-run", command_name="forget")
-    assert told["changed"] is False
-    assert name in place.records()
-    done = run(place, monkeypatch, *options, command_name="forget")
-    assert done["changed"] is True
-    text = done["text"]
-    assert isinstance(text, list)
-    assert text[1:] == [f"Encodings removed  {name}", "Results removed    a/one.csv, a/one.json, a/one.jpg"]
-    assert (set(place.records()), set(place.known())) == ({"Joe"}, {"Joe"})
-    left = {item["Key"] for item in place.s3.list_objects_v2(Bucket="results")["Contents"]}
-    assert left == {"two.csv", "two.json", "two.jpg", "other.json"}
-    assert run(place, monkeypatch, *options, command_name="forget")["changed"] is False
-
-
-def test_the_last_student_leaves_an_empty_file_and_results_stay_unless_asked_for(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place.simply("first", {"Joe": 100})
-    result_of(place, "two", "Joe")
-    assert run(place, monkeypatch, "--name=Joe", command_name="forget")["changed"] is True
-    assert place.store.known().students == {}
-    place.s3.head_object(Bucket=BUCKET, Key=EVERYONE_KEY)  # without it, encodings in the image would serve
-    assert len(place.s3.list_objects_v2(Bucket="results")["Contents"]) == 3
