@@ -354,3 +354,52 @@ def test_a_directory_that_is_not_there_is_told_with_the_rest(place: Place) -> No
 def test_encodings_that_are_not_there_are_named(place: Place) -> None:
     told = problems_of(place, Sources(place.roster("now", ["Ada,1,a,b"]), None, place.directory / "none", image="i"))
     assert told[0].endswith("none: No such file or directory")
+
+
+def with_consent(place: Place, label: str, *dates: str) -> Path:
+    """A list with a column of dates, one a student."""
+    path = place.directory / f"{label}.csv"
+    rows = [f"Student {number},{number},a,b,{given}" for number, given in enumerate(dates, start=1)]
+    path.write_text("\n".join(["name,id,major,year,Date of consent", *rows]) + "\n")
+    return path
+
+
+def test_the_date_of_a_consent_is_kept_and_may_be_wanted(place: Place) -> None:
+    photos = place.photos("photos", {"Student 1.png": 50, "Student 2.png": 100})
+    listed = with_consent(place, "first", "2026-09-01", "")
+    told = problems_of(place, Sources(listed, photos, image="i", consent_required=True))
+    assert told == [
+        "first.csv: Student 2 has no date of a consent: add it in a column consent, as 2026-09-30, or take the student "
+        "out of the list (docs/privacy.md)"
+    ]
+    place.enrol(Sources(listed, photos, image="i"))
+    assert {name: one.consent for name, one in place.records().items()} == {"Student 1": "2026-09-01", "Student 2": ""}
+    # A list that says nothing of it takes nothing away.
+    silent = place.roster("silent", ["Student 1,1,a,c"])
+    place.enrol(Sources(silent, image="i", consent_required=True))
+    assert (place.records()["Student 1"].consent, place.records()["Student 1"].year) == ("2026-09-01", "c")
+    # A photo of the one does not ask about the other.
+    place.enrol(Sources(photos=place.photos("more", {"Student 1.png": 60}), image="i", consent_required=True))
+    told = problems_of(
+        place, Sources(photos=place.photos("again", {"Student 2.png": 110}), image="i", consent_required=True)
+    )
+    assert len(told) == 1
+    assert told[0].startswith("the table of records: Student 2 has no date of a consent")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("yes", "write the date on which it was given, as 2026-09-30"),
+        ("30.09.2026", "write the date"),
+        ("2026-9-1", "write the date"),
+        ("20260901", "write the date"),
+        ("2026-02-30", "write the date"),
+        ("2999-01-01", "lies in the future"),
+        ("1001-01-01", "lies too far back"),
+    ],
+)
+def test_what_is_no_date_of_a_consent_is_refused_with_its_line(place: Place, given: str, said: str) -> None:
+    told = problems_of(place, Sources(with_consent(place, "now", "2026-09-01", given), image="i"))
+    assert len(told) == 1
+    assert told[0].startswith(f"now.csv, line 3: its consent is '{given}': {said}")
