@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -203,6 +204,25 @@ def test_a_function_that_is_away_is_tried_again_with_the_same_messages(bench: In
     assert 0 <= lines[0]["held_seconds"] < 5
     assert [seconds for seconds in bench.stop.waits if seconds] == [1, 2, 3]
     eventually(lambda: bench.counts() == {"invoked": 4, "answered": 1})
+
+
+def test_times_in_the_log_are_rounded_seconds(bench: InputBench, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(input_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def slow(_: Any) -> set[str]:
+        now[0] += 1.23456
+        if len(bench.batches) == 1:
+            raise NotStartedError("throttled")
+        return {"id-2"}
+
+    bench.answer = slow
+    bench.start([upload(1), upload(2)], concurrency=1, hold_seconds=60)
+    eventually(bench.settled)
+    assert {line["held_seconds"] for line in said.lines("the function cannot be started")} == {1.2}
+    (answered,) = said.lines("answered")
+    (again,) = said.lines("the function asks for another attempt")
+    assert (answered["seconds"], again["seconds"]) == (2.469, 2.469)
 
 
 def test_the_pause_for_a_function_that_is_away_has_a_limit(bench: InputBench) -> None:
@@ -628,6 +648,19 @@ def test_the_stop_ends_the_waiting_for_the_disk(output: OutputBench, monkeypatch
     assert len(output.stop.waits) == 1
     assert output.leases.deleted == []
     assert output.names() == []
+    assert output.counts() == {}, "the disk's fault is not the answer's"
+
+
+def test_names_that_are_not_safe_at_the_stop_leave_their_messages_in_the_queue(
+    output: OutputBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        output.stop.set()
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(output.store, "sync", full)
+    output.handle(answer(1))
+    assert output.leases.deleted == []
 
 
 def test_after_the_stop_no_answer_is_begun_and_what_is_stored_is_deleted(
