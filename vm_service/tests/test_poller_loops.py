@@ -461,7 +461,7 @@ class OutputBench(Bench):
     def __init__(self, directory: Path) -> None:
         super().__init__()
         self.config = config(directory)
-        self.store = ResultStore(self.config.results_dir, self.config.rejected_dir, 100)
+        self.store = ResultStore(self.config.results_dir)
         self.store.open()
         leases: Any = self.leases
         self.loop = OutputLoop(self.config, leases, self.store, self.status, self.stop)
@@ -527,8 +527,8 @@ def test_nothing_is_deleted_before_the_names_are_safe(output: OutputBench, monke
     assert order == ["sync", "delete"], "without a result there is nothing to make safe"
 
 
-def test_what_is_no_result_goes_back_alone_and_a_copy_is_kept(output: OutputBench, said: Said) -> None:
-    output.handle(answer(1), message(2, 3, '{"schema": 9}'), answer(3))
+def test_what_is_no_result_goes_back_alone_and_nothing_of_it_is_kept(output: OutputBench, said: Said) -> None:
+    output.handle(answer(1), message(2, 3, '{"schema": 9, "students": [{"name": "Ada"}]}'), answer(3))
     assert output.leases.deleted == ["id-1", "id-3"]
     assert output.leases.returned == [("id-2", 6)]
     assert output.counts() == {"stored": 2, "rejected": 1}
@@ -536,18 +536,7 @@ def test_what_is_no_result_goes_back_alone_and_a_copy_is_kept(output: OutputBenc
     assert line["message"] == "a message in the output queue is no result, it goes to the dead-letter queue"
     assert (line["level"], line["message_id"], line["receive_count"]) == ("ERROR", "id-2", 3)
     assert line["reason"] == "schema is 9, known are 1, 2"
-    assert (output.config.rejected_dir / "id-2.txt").read_text() == '{"schema": 9}'
-
-
-def test_a_copy_that_cannot_be_kept_is_no_reason_to_keep_the_message(
-    output: OutputBench, said: Said, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(output.store, "reject", lambda *_: 1 / 0)
-    output.handle(message(1, body="{"), answer(2))
-    assert output.leases.returned == [("id-1", 2)]
-    assert output.leases.deleted == ["id-2"]
-    (line,) = said.lines("no copy of it could be kept")
-    assert (line["level"], line["error"]) == ("WARNING", "ZeroDivisionError")
+    assert output.names() == ["1-abc.csv", "1-abc.json", "3-abc.csv", "3-abc.json"]
 
 
 def test_something_odd_sends_its_message_back_alone(
