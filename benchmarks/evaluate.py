@@ -2,9 +2,9 @@
 
 Usage: python benchmarks/evaluate.py [--output DIRECTORY]          (make evaluate, which runs faces.py, too)
 
-Writes benchmarks/results/evaluation.json and docs/images/evaluation.png. The exit code is 1 when a stranger or a student
-was given a wrong name, when more than 2 % of the students with faces of 80 pixels or more were not named, or a clip of two
-was not right.
+Writes benchmarks/results/evaluation.json and docs/images/evaluation.png. The exit code is 1 when a stranger or a
+student was given a wrong name, when more than 2 % of the students with faces of 80 pixels or more were not named, or a
+clip of two was not right.
 """
 
 from __future__ import annotations

@@ -91,4 +91,4 @@ def test_every_result_that_is_kept_has_a_reader() -> None:
     rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
     named = sorted(name for row in rows for name in re.findall(r"`(\w+\.json)`", row[1]))
     assert named == sorted(path.name for path in (ROOT / "benchmarks/results").iterdir())
-    assert all(len(row) == 6 and row[3].strip() for row in rows)
+    assert all(len(row) == 5 and row[3].strip() for row in rows)
