@@ -35,7 +35,7 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
+.PHONY: help setup up verify upload enroll forget workload redrive status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ forget: setup ## STUDENT="First Last" [RESULTS=true]: remove a student's record,
 
 workload: setup ## [COUNT=100]: upload many videos, compare every answer, plot the latency
 	@$(OPS) workload "--count=$${COUNT:-100}"
+
+redrive: setup ## [KEY=name.mp4] [DRY_RUN=true]: show the dead letters, with reasons, and move them back into their queues
+	@$(OPS) redrive $${KEY:+"--key=$$KEY"} $$([ "$$DRY_RUN" != true ] || echo --dry-run)
 
 status: setup ## health report on one screen
 	@$(OPS) status

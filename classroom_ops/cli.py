@@ -1,4 +1,4 @@
-"""Command line: ``python -m classroom_ops [--environment NAME] {upload,workload,status,logs,verify} ...``."""
+"""Command line: ``python -m classroom_ops [--environment NAME] COMMAND ...``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from classroom_ops import environment, logs, status, upload, verify, workload
+from classroom_ops import environment, logs, redrive, status, upload, verify, workload
 from classroom_ops.aws import Aws
 from classroom_ops.commands import one_connection
 from classroom_ops.console import info, print_data, show, size
@@ -49,6 +49,10 @@ def parser() -> argparse.ArgumentParser:
 
     proof = commands.add_parser("verify", help="send one clip through the whole system and compare every trace of it")
     proof.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
+
+    again = commands.add_parser("redrive", help="show the dead letters and move them back into their queues")
+    again.add_argument("--key", help="only those about this video")
+    again.add_argument("--dry-run", action="store_true", help="show them and move nothing")
 
     archive = commands.add_parser("logs", help="collect all logs in one archive, without secrets and students' names")
     archive.add_argument("--output", metavar="FILE", help="the archive (default: below .state/<environment>/logs/)")
@@ -112,7 +116,20 @@ def _logs(endpoints: Endpoints, options: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"upload": _upload, "workload": _workload, "status": _status, "logs": _logs, "verify": _verify}
+def _redrive(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    with one_connection(endpoints) as connected:
+        redrive.run(Aws(connected), options.key, dry_run=options.dry_run)
+    return 0
+
+
+_COMMANDS = {
+    "upload": _upload,
+    "workload": _workload,
+    "status": _status,
+    "logs": _logs,
+    "verify": _verify,
+    "redrive": _redrive,
+}
 
 
 def _seconds(text: str) -> float:

@@ -103,7 +103,13 @@ def dead_letters(aws: Aws) -> Part:
     counts = {name: aws.depth(name).total for name in aws.endpoints.dead_letter_queues}
     facts = ", ".join(f"{name} {count}" for name, count in counts.items())
     if any(counts.values()):
-        return Part("dead letters", State.DOWN, facts, "make logs collects why; fix it, then upload again", counts)
+        return Part(
+            "dead letters",
+            State.DOWN,
+            facts,
+            "make redrive shows why and moves them back; DRY_RUN=true shows only",
+            counts,
+        )
     return Part("dead letters", State.OK, facts, data=counts)
 
 
