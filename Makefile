@@ -16,7 +16,7 @@ $(error there is no environment '$(value ENVIRONMENT)': inventory/ holds $(patsu
 endif
 
 # These reach programs through the environment, exactly as they were typed: make expands no `$` in them, no shell reads them.
-OPERANDS := VIDEO KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT RESULTS COUNT CONFIRM CONFIRM_DATA OUTPUT ROUNDS SEED GIT_BASE
+OPERANDS := VIDEO KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT RESULTS COUNT CONFIRM CONFIRM_DATA OUTPUT ROUNDS SEED GIT_BASE HOST
 $(foreach name,$(OPERANDS),$(eval override $(name) := $(if $(filter command,$(firstword $(origin $(name)))),$$(value $(name)))))
 export $(OPERANDS)
 # $(call need,NAME): stop with a sentence where the target's operand is missing.
@@ -35,7 +35,7 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload redrive status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
+.PHONY: help setup up verify upload enroll forget workload redrive pause resume status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,12 @@ workload: setup ## [COUNT=100]: upload many videos, compare every answer, plot t
 
 redrive: setup ## [KEY=name.mp4] [DRY_RUN=true]: show the dead letters, with reasons, and move them back into their queues
 	@$(OPS) redrive $${KEY:+"--key=$$KEY"} $$([ "$$DRY_RUN" != true ] || echo --dry-run)
+
+pause: setup ## [HOST=true]: stop the pollers until make resume; videos wait. HOST=true stops the EC2 instance too
+	@$(PLAYBOOK) playbooks/pause-pipeline.yml -e @playbooks/vars/make-pause.yml
+
+resume: setup ## go on after make pause
+	@$(PLAYBOOK) playbooks/resume-pipeline.yml
 
 status: setup ## health report on one screen
 	@$(OPS) status
