@@ -35,7 +35,7 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload redrive pause resume status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
+.PHONY: help setup up verify upload enroll forget workload redrive pause resume status logs trace down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,8 +76,12 @@ resume: setup ## go on after make pause
 status: setup ## health report on one screen
 	@$(OPS) status
 
-logs: setup ## collect the logs of every part in one archive, secrets taken out
-	@$(OPS) logs
+logs: setup ## collect the logs of every part in one archive, secrets taken out; KEY=name.mp4: print the lines of one video
+	@$(OPS) logs $${KEY:+"--key=$$KEY"}
+
+trace: setup ## KEY=name.mp4: one video through S3, queue, poller, function, results and VM, with times, from both clouds
+	$(call need,KEY)
+	$(OPS) trace -- "$$KEY"
 
 down: setup ## [ENVIRONMENT=dev CONFIRM=dev]: remove everything that `make up` made and prove it (the cache stays)
 	@$(PLAYBOOK) playbooks/teardown.yml -e @playbooks/vars/make-down.yml

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from classroom_ops import environment, logs, redrive, status, upload, verify, workload
+from classroom_ops import environment, logs, redrive, status, trace, upload, verify, workload
 from classroom_ops.aws import Aws
 from classroom_ops.commands import one_connection
 from classroom_ops.console import info, print_data, show, size
@@ -54,7 +54,11 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument("--key", help="only those about this video")
     again.add_argument("--dry-run", action="store_true", help="show them and move nothing")
 
+    one = commands.add_parser("trace", help="one video through both clouds, each step with its time")
+    one.add_argument("key", help="its name in the bucket")
+
     archive = commands.add_parser("logs", help="collect all logs in one archive, without secrets and students' names")
+    archive.add_argument("--key", help="no archive: only print the lines about this video")
     archive.add_argument("--output", metavar="FILE", help="the archive (default: below .state/<environment>/logs/)")
     return top
 
@@ -108,11 +112,21 @@ def _verify(endpoints: Endpoints, options: argparse.Namespace) -> int:
 
 
 def _logs(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    if options.key:
+        with one_connection(endpoints) as connected:
+            trace.lines(Aws(connected), options.key)
+        return 0
     path, length, missing = logs.make(endpoints, options.output)
     for name in missing:
         info(f"not collected: {name}")
     info(f"{size(length)}, secrets and names of students taken out:")
     print_data(str(path))
+    return 0
+
+
+def _trace(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    with one_connection(endpoints) as connected:
+        trace.run(Aws(connected), options.key)
     return 0
 
 
@@ -129,6 +143,7 @@ _COMMANDS = {
     "logs": _logs,
     "verify": _verify,
     "redrive": _redrive,
+    "trace": _trace,
 }
 
 

@@ -21,7 +21,7 @@ FUNCTION = "function"
 SECONDS = 60.0
 _LINES = 20_000
 _REQUEST = re.compile(r"RequestId: ([0-9a-f-]{36})")
-_PATTERN_BYTES = 900  # CloudWatch takes 1024 in a filter pattern
+_PATTERN_CHARACTERS = 200  # CloudWatch takes 1024 bytes in a filter pattern
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,10 @@ def of_function(aws: Aws, since: datetime, *, holds: str = "") -> list[Line]:
         "startTime": int(since.timestamp() * 1000),
     }
     inside = json.dumps(holds, ensure_ascii=False)[1:-1]
-    if holds and len(inside.encode()) <= _PATTERN_BYTES:
-        quoted = inside.replace("\\", "\\\\").replace('"', '\\"')
-        request["filterPattern"] = f'"{quoted}"'
+    # A part that needs no escape; the rest is compared here.
+    part = max(re.split(r'["\\]', holds), key=len)[:_PATTERN_CHARACTERS]
+    if part:
+        request["filterPattern"] = f'"{part}"'
     pages = aws.client("logs").get_paginator("filter_log_events").paginate(**request)
     try:
         events = [event for page in pages for event in page["events"]]
