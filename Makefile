@@ -35,7 +35,7 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload redrive pause resume status logs trace down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
+.PHONY: help setup up verify upload enroll forget workload redrive pause resume drift status logs trace down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ pause: setup ## [HOST=true]: stop the pollers until make resume; videos wait. HO
 
 resume: setup ## go on after make pause
 	@$(PLAYBOOK) playbooks/resume-pipeline.yml
+
+drift: setup ## list what differs from the desired state, change nothing; exit code 2 when something does
+	@$(OPS) drift
 
 status: setup ## health report on one screen
 	@$(OPS) status

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from classroom_ops import environment, logs, redrive, status, trace, upload, verify, workload
+from classroom_ops import drift, environment, logs, redrive, status, trace, upload, verify, workload
 from classroom_ops.aws import Aws
 from classroom_ops.commands import one_connection
 from classroom_ops.console import info, print_data, show, size
@@ -50,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
     proof = commands.add_parser("verify", help="send one clip through the whole system and compare every trace of it")
     proof.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
 
+    commands.add_parser("drift", help="what differs from the desired state: exit 2 when something does, 0 when nothing")
+
     again = commands.add_parser("redrive", help="show the dead letters and move them back into their queues")
     again.add_argument("--key", help="only those about this video")
     again.add_argument("--dry-run", action="store_true", help="show them and move nothing")
@@ -64,10 +66,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0 done, 1 not, 2 typed wrongly, 130 interrupted."""
+    """Run one command; returns its exit code: 0 done, 1 not, 2 typed wrongly or drifted, 130 interrupted."""
     options = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        if options.command == "drift":  # of an environment that is not deployed everything differs
+            return drift.run(options.environment)
         endpoints = environment.load(options.environment)
         return _COMMANDS[options.command](endpoints, options)
     except OpsError as error:
