@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from classroom_ops import drift, environment, logs, redrive, status, trace, upload, verify, workload
+from classroom_ops import cost, drift, environment, environments, logs, redrive, status, trace, upload, verify, workload
 from classroom_ops.aws import Aws
 from classroom_ops.commands import one_connection
 from classroom_ops.console import info, print_data, show, size
@@ -50,6 +50,11 @@ def parser() -> argparse.ArgumentParser:
     proof = commands.add_parser("verify", help="send one clip through the whole system and compare every trace of it")
     proof.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
 
+    commands.add_parser("environments", help="all environments, one line each")
+
+    bill = commands.add_parser("cost", help="what this month has cost so far, by the environment's tags")
+    bill.add_argument("--project", required=True, help="value of the tag project")
+
     commands.add_parser("drift", help="what differs from the desired state: exit 2 when something does, 0 when nothing")
 
     again = commands.add_parser("redrive", help="show the dead letters and move them back into their queues")
@@ -70,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        if options.command == "environments":
+            show(environments.table(), stderr=False)
+            return 0
         if options.command == "drift":  # of an environment that is not deployed everything differs
             return drift.run(options.environment)
         endpoints = environment.load(options.environment)
@@ -128,6 +136,15 @@ def _logs(endpoints: Endpoints, options: argparse.Namespace) -> int:
     return 0
 
 
+def _cost(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    said, bill = cost.actual(Aws(endpoints), options.project)
+    for line in said:
+        print_data(line)
+    if bill is not None:
+        show(bill, stderr=False)
+    return 0
+
+
 def _trace(endpoints: Endpoints, options: argparse.Namespace) -> int:
     with one_connection(endpoints) as connected:
         trace.run(Aws(connected), options.key)
@@ -148,6 +165,7 @@ _COMMANDS = {
     "verify": _verify,
     "redrive": _redrive,
     "trace": _trace,
+    "cost": _cost,
 }
 
 
