@@ -35,7 +35,7 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload redrive pause resume drift cost environments status logs trace down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
+.PHONY: help setup up verify upload enroll forget workload redrive pause resume drift upgrade cost environments status logs trace down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ resume: setup ## go on after make pause
 
 drift: setup ## list what differs from the desired state, change nothing; exit code 2 when something does
 	@$(OPS) drift
+
+upgrade: setup ## roll new code out: the function proved before callers meet it, then poller by poller; what fails is taken back
+	@$(PLAYBOOK) playbooks/upgrade-pipeline.yml
 
 cost: setup ## the estimate of a month beside what AWS has billed so far, by the environment's tags
 	@$(PLAYBOOK) playbooks/show-costs.yml

@@ -64,6 +64,10 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("trace", help="one video through both clouds, each step with its time")
     one.add_argument("key", help="its name in the bucket")
 
+    version = commands.add_parser("prove-function", help="have one version of the function answer a clip")
+    version.add_argument("--qualifier", required=True, help="number of the version, or an alias")
+    version.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
+
     archive = commands.add_parser("logs", help="collect all logs in one archive, without secrets and students' names")
     archive.add_argument("--key", help="no archive: only print the lines about this video")
     archive.add_argument("--output", metavar="FILE", help="the archive (default: below .state/<environment>/logs/)")
@@ -136,6 +140,12 @@ def _logs(endpoints: Endpoints, options: argparse.Namespace) -> int:
     return 0
 
 
+def _prove_function(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    with one_connection(endpoints, kept=True) as connected:
+        print_data(verify.prove_function(Aws(connected), options.media, options.qualifier))
+    return 0
+
+
 def _cost(endpoints: Endpoints, options: argparse.Namespace) -> int:
     said, bill = cost.actual(Aws(endpoints), options.project)
     for line in said:
@@ -166,6 +176,7 @@ _COMMANDS = {
     "redrive": _redrive,
     "trace": _trace,
     "cost": _cost,
+    "prove-function": _prove_function,
 }
 
 
