@@ -11,7 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from classroom_ops import cost, drift, environment, environments, logs, redrive, status, trace, upload, verify, workload
+from classroom_ops import (
+    chaos,
+    cost,
+    drift,
+    environment,
+    environments,
+    logs,
+    redrive,
+    status,
+    trace,
+    upload,
+    verify,
+    workload,
+)
 from classroom_ops.aws import Aws
 from classroom_ops.commands import one_connection
 from classroom_ops.console import info, print_data, show, size
@@ -49,6 +62,14 @@ def parser() -> argparse.ArgumentParser:
 
     proof = commands.add_parser("verify", help="send one clip through the whole system and compare every trace of it")
     proof.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
+
+    fault = commands.add_parser("chaos", help="break one part on purpose and watch it get well")
+    fault.add_argument("kind", help=", ".join(chaos.KINDS))
+    fault.add_argument("--confirm", default="", help="name of the environment, where it is not local")
+    fault.add_argument("--on", metavar="VM", help="which poller is hit (default: the first)")
+    fault.add_argument(
+        "--seconds", type=int, default=chaos.SECONDS, metavar="S", help="how long (default: %(default)s)"
+    )
 
     commands.add_parser("environments", help="all environments, one line each")
 
@@ -146,6 +167,11 @@ def _prove_function(endpoints: Endpoints, options: argparse.Namespace) -> int:
     return 0
 
 
+def _chaos(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    chaos.run_chaos(endpoints, options.kind, options.confirm, options.on, options.seconds)
+    return 0
+
+
 def _cost(endpoints: Endpoints, options: argparse.Namespace) -> int:
     said, bill = cost.actual(Aws(endpoints), options.project)
     for line in said:
@@ -176,6 +202,7 @@ _COMMANDS = {
     "redrive": _redrive,
     "trace": _trace,
     "cost": _cost,
+    "chaos": _chaos,
     "prove-function": _prove_function,
 }
 
