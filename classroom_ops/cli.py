@@ -1,4 +1,4 @@
-"""Command line: ``python -m classroom_ops [--environment NAME] {upload,workload,status,logs,verify} ...``."""
+"""Command line: ``python -m classroom_ops [--environment NAME] COMMAND ...``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from classroom_ops import environment, logs, status, upload, verify, workload
+from classroom_ops import (
+    chaos,
+    cost,
+    drift,
+    environment,
+    environments,
+    logs,
+    redrive,
+    status,
+    trace,
+    upload,
+    verify,
+    workload,
+)
 from classroom_ops.aws import Aws
 from classroom_ops.commands import one_connection
 from classroom_ops.console import info, print_data, show, size
@@ -50,16 +63,48 @@ def parser() -> argparse.ArgumentParser:
     proof = commands.add_parser("verify", help="send one clip through the whole system and compare every trace of it")
     proof.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
 
+    fault = commands.add_parser("chaos", help="break one part on purpose and watch it get well")
+    fault.add_argument("kind", help=", ".join(chaos.KINDS))
+    fault.add_argument("--confirm", default="", help="name of the environment, where it is not local")
+    fault.add_argument("--on", metavar="VM", help="which poller is hit (default: the first)")
+    fault.add_argument(
+        "--seconds", type=int, default=chaos.SECONDS, metavar="S", help="how long (default: %(default)s)"
+    )
+
+    commands.add_parser("environments", help="all environments, one line each")
+
+    bill = commands.add_parser("cost", help="what this month has cost so far, by the environment's tags")
+    bill.add_argument("--project", required=True, help="value of the tag project")
+
+    commands.add_parser("drift", help="what differs from the desired state: exit 2 when something does, 0 when nothing")
+
+    again = commands.add_parser("redrive", help="show the dead letters and move them back into their queues")
+    again.add_argument("--key", help="only those about this video")
+    again.add_argument("--dry-run", action="store_true", help="show them and move nothing")
+
+    one = commands.add_parser("trace", help="one video through both clouds, each step with its time")
+    one.add_argument("key", help="its name in the bucket")
+
+    version = commands.add_parser("prove-function", help="have one version of the function answer a clip")
+    version.add_argument("--qualifier", required=True, help="number of the version, or an alias")
+    version.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
+
     archive = commands.add_parser("logs", help="collect all logs in one archive, without secrets and students' names")
+    archive.add_argument("--key", help="no archive: only print the lines about this video")
     archive.add_argument("--output", metavar="FILE", help="the archive (default: below .state/<environment>/logs/)")
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0 done, 1 not, 2 typed wrongly, 130 interrupted."""
+    """Run one command; returns its exit code: 0 done, 1 not, 2 typed wrongly or drifted, 130 interrupted."""
     options = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        if options.command == "environments":
+            show(environments.table(), stderr=False)
+            return 0
+        if options.command == "drift":  # of an environment that is not deployed everything differs
+            return drift.run(options.environment)
         endpoints = environment.load(options.environment)
         return _COMMANDS[options.command](endpoints, options)
     except OpsError as error:
@@ -104,6 +149,10 @@ def _verify(endpoints: Endpoints, options: argparse.Namespace) -> int:
 
 
 def _logs(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    if options.key:
+        with one_connection(endpoints) as connected:
+            trace.lines(Aws(connected), options.key)
+        return 0
     path, length, missing = logs.make(endpoints, options.output)
     for name in missing:
         info(f"not collected: {name}")
@@ -112,7 +161,50 @@ def _logs(endpoints: Endpoints, options: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"upload": _upload, "workload": _workload, "status": _status, "logs": _logs, "verify": _verify}
+def _prove_function(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    with one_connection(endpoints, kept=True) as connected:
+        print_data(verify.prove_function(Aws(connected), options.media, options.qualifier))
+    return 0
+
+
+def _chaos(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    chaos.run_chaos(endpoints, options.kind, options.confirm, options.on, options.seconds)
+    return 0
+
+
+def _cost(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    said, bill = cost.actual(Aws(endpoints), options.project)
+    for line in said:
+        print_data(line)
+    if bill is not None:
+        show(bill, stderr=False)
+    return 0
+
+
+def _trace(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    with one_connection(endpoints) as connected:
+        trace.run(Aws(connected), options.key)
+    return 0
+
+
+def _redrive(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    with one_connection(endpoints) as connected:
+        redrive.run(Aws(connected), options.key, dry_run=options.dry_run)
+    return 0
+
+
+_COMMANDS = {
+    "upload": _upload,
+    "workload": _workload,
+    "status": _status,
+    "logs": _logs,
+    "verify": _verify,
+    "redrive": _redrive,
+    "trace": _trace,
+    "cost": _cost,
+    "chaos": _chaos,
+    "prove-function": _prove_function,
+}
 
 
 def _seconds(text: str) -> float:
