@@ -26,7 +26,7 @@ class Family:
     buckets: tuple[float, ...] = ()
 
     def samples(self, label: str) -> Iterator[str]:
-        """Names of the samples of one series, `label` being empty or ``name="value"``."""
+        """Names of the samples of one series; `label` holds its labels as they are written, or nothing."""
         if self.kind != "histogram":
             yield self.name + _braces(label)
             return
@@ -44,7 +44,7 @@ class Family:
 class Metrics:
     """Thread-safe counters, gauges and histograms. Every series is there from the start, at 0.
 
-    A series is named by its family and at most one label, given as ``name="value"``.
+    A series is named by its family and its labels, given as ``name="value"`` with commas between them, or none.
     """
 
     def __init__(self, families: Iterable[tuple[Family, tuple[str, ...]]]) -> None:
