@@ -35,7 +35,7 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
+.PHONY: help setup up verify upload enroll forget workload status monitor logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ workload: setup ## [COUNT=100]: upload many videos, compare every answer, plot t
 
 status: setup ## health report on one screen
 	@$(OPS) status
+
+monitor: setup ## open the page of figures and alerts on this machine until Ctrl-C; installs what it needs
+	@$(PLAYBOOK) playbooks/install-monitoring.yml -e monitoring_enabled=true
+	$(OPS) monitor
 
 logs: setup ## collect the logs of every part in one archive, secrets taken out
 	@$(OPS) logs

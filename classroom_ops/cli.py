@@ -1,8 +1,9 @@
-"""Command line: ``python -m classroom_ops [--environment NAME] {upload,workload,status,logs,verify} ...``."""
+"""Command line: ``python -m classroom_ops [--environment NAME] {upload,workload,status,monitor,logs,verify} ...``."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from classroom_ops import environment, logs, status, upload, verify, workload
+from classroom_ops import environment, logs, monitor, status, upload, verify, workload
 from classroom_ops.aws import Aws
 from classroom_ops.commands import one_connection
 from classroom_ops.console import info, print_data, show, size
@@ -46,6 +47,8 @@ def parser() -> argparse.ArgumentParser:
 
     screen = commands.add_parser("status", help="one screen: is every part healthy?")
     screen.add_argument("--json", action="store_true", help="the same for programs")
+
+    commands.add_parser("monitor", help="open the page of figures and alerts on this machine until Ctrl-C")
 
     proof = commands.add_parser("verify", help="send one clip through the whole system and compare every trace of it")
     proof.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
@@ -103,6 +106,19 @@ def _verify(endpoints: Endpoints, options: argparse.Namespace) -> int:
     return 0
 
 
+def _monitor(endpoints: Endpoints, _: argparse.Namespace) -> int:
+    with contextlib.ExitStack() as stack:
+        ways = []
+        for host in endpoints.pollers:
+            address, process = stack.enter_context(monitor.opened(endpoints, host))
+            print_data(f"{host}  {address}")
+            ways.append(process)
+        info("open until Ctrl-C")
+        with contextlib.suppress(KeyboardInterrupt):
+            monitor.wait(ways)
+    return 0
+
+
 def _logs(endpoints: Endpoints, options: argparse.Namespace) -> int:
     path, length, missing = logs.make(endpoints, options.output)
     for name in missing:
@@ -112,7 +128,14 @@ def _logs(endpoints: Endpoints, options: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"upload": _upload, "workload": _workload, "status": _status, "logs": _logs, "verify": _verify}
+_COMMANDS = {
+    "upload": _upload,
+    "workload": _workload,
+    "status": _status,
+    "monitor": _monitor,
+    "logs": _logs,
+    "verify": _verify,
+}
 
 
 def _seconds(text: str) -> float:

@@ -30,7 +30,7 @@ from .logs import failure
 from .metrics import Family, Metrics
 
 LOG = logging.getLogger(__name__)
-DEFAULT_SETTINGS = Path("/etc/smart-classroom/exporter.toml")
+DEFAULT_SETTINGS = Path("/etc/classroom-monitoring/exporter.toml")
 
 # CloudWatch's figures of a function come by the minute, one to three minutes late.
 WINDOW_SECONDS = 300
@@ -67,7 +67,7 @@ class Settings:
     # Beside the system's own authorities, for a server whose certificate none of them signed.
     certificate_authorities: str = ""
     interval_seconds: int = 60
-    output: Path = Path("/var/cache/smart-classroom-exporter/aws.prom")
+    output: Path = Path("/var/cache/classroom-monitoring/aws.prom")
 
 
 def load_settings(path: Path) -> Settings:
