@@ -35,7 +35,8 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload redrive pause resume drift upgrade chaos cost environments status logs trace down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
+# No target here is a file.
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +88,10 @@ environments: setup ## all environments, one line each
 
 status: setup ## health report on one screen
 	@$(OPS) status
+
+monitor: setup ## open the page of figures and alerts on this machine until Ctrl-C; installs what it needs
+	@$(PLAYBOOK) playbooks/install-monitoring.yml -e monitoring_enabled=true
+	$(OPS) monitor
 
 logs: setup ## collect the logs of every part in one archive, secrets taken out; KEY=name.mp4: print the lines of one video
 	@$(OPS) logs $${KEY:+"--key=$$KEY"}

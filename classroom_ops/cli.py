@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from classroom_ops import (
     environment,
     environments,
     logs,
+    monitor,
     redrive,
     status,
     trace,
@@ -59,6 +61,8 @@ def parser() -> argparse.ArgumentParser:
 
     screen = commands.add_parser("status", help="one screen: is every part healthy?")
     screen.add_argument("--json", action="store_true", help="the same for programs")
+
+    commands.add_parser("monitor", help="open the page of figures and alerts on this machine until Ctrl-C")
 
     proof = commands.add_parser("verify", help="send one clip through the whole system and compare every trace of it")
     proof.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
@@ -148,6 +152,19 @@ def _verify(endpoints: Endpoints, options: argparse.Namespace) -> int:
     return 0
 
 
+def _monitor(endpoints: Endpoints, _: argparse.Namespace) -> int:
+    with contextlib.ExitStack() as stack:
+        ways = []
+        for host in endpoints.pollers:
+            address, process = stack.enter_context(monitor.opened(endpoints, host))
+            print_data(f"{host}  {address}")
+            ways.append(process)
+        info("open until Ctrl-C")
+        with contextlib.suppress(KeyboardInterrupt):
+            monitor.wait(ways)
+    return 0
+
+
 def _logs(endpoints: Endpoints, options: argparse.Namespace) -> int:
     if options.key:
         with one_connection(endpoints) as connected:
@@ -204,6 +221,7 @@ _COMMANDS = {
     "cost": _cost,
     "chaos": _chaos,
     "prove-function": _prove_function,
+    "monitor": _monitor,
 }
 
 
