@@ -16,7 +16,8 @@ $(error there is no environment '$(value ENVIRONMENT)': inventory/ holds $(patsu
 endif
 
 # These reach programs through the environment, exactly as they were typed: make expands no `$` in them, no shell reads them.
-OPERANDS := VIDEO KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT RESULTS COUNT CONFIRM CONFIRM_DATA OUTPUT ROUNDS SEED GIT_BASE HOST KIND
+OPERANDS := VIDEO VIDEOS KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT RESULTS TO FROM PASSPHRASE_FILE COUNT CONFIRM CONFIRM_DATA \
+	OUTPUT ROUNDS SEED GIT_BASE HOST KIND
 $(foreach name,$(OPERANDS),$(eval override $(name) := $(if $(filter command,$(firstword $(origin $(name)))),$$(value $(name)))))
 export $(OPERANDS)
 # $(call need,NAME): stop with a sentence where the target's operand is missing.
@@ -58,9 +59,20 @@ enroll: setup ## ROSTER=list PHOTOS=dir ENCODINGS=file [DRY_RUN=true]: enroll st
 	@if [ -z "$$ROSTER$$PHOTOS$$ENCODINGS" ]; then echo '$@: nothing is named: make $@ ROSTER=… PHOTOS=… ENCODINGS=… (one or more)' >&2; exit 2; fi
 	$(PLAYBOOK) playbooks/enroll-students.yml -e @playbooks/vars/make-enroll.yml
 
-forget: setup ## STUDENT="First Last" [RESULTS=true]: remove a student's record, encodings and, if wanted, results
+forget: setup ## STUDENT="First Last" [VIDEOS=true] [DRY_RUN=true]: remove all about a student, say what is left until when
 	$(call need,STUDENT)
-	$(PLAYBOOK) playbooks/remove-student.yml -e @playbooks/vars/make-forget.yml
+	$(OPS) forget $${VIDEOS:+"--videos=$$VIDEOS"} $${DRY_RUN:+"--dry-run=$$DRY_RUN"} -- "$$STUDENT"
+
+subject-access: setup ## STUDENT="First Last" [TO=dir]: collect all that is held about a student
+	$(call need,STUDENT)
+	$(OPS) subject-access $${TO:+"--to=$$TO"} -- "$$STUDENT"
+
+backup: setup ## [TO=dir] [RESULTS=true] [PASSPHRASE_FILE=file]: records, known encodings and, if wanted, results in one archive
+	@$(OPS) backup $${TO:+"--to=$$TO"} $${RESULTS:+"--results=$$RESULTS"} $${PASSPHRASE_FILE:+"--passphrase-file=$$PASSPHRASE_FILE"}
+
+restore: setup ## FROM=archive [PASSPHRASE_FILE=file] [DRY_RUN=true] [CONFIRM=local]: bring them back
+	$(call need,FROM)
+	$(OPS) restore $${DRY_RUN:+"--dry-run=$$DRY_RUN"} $${CONFIRM:+"--confirm=$$CONFIRM"} $${PASSPHRASE_FILE:+"--passphrase-file=$$PASSPHRASE_FILE"} -- "$$FROM"
 
 workload: setup ## [COUNT=100]: upload many videos, compare every answer, plot the latency
 	@$(OPS) workload "--count=$${COUNT:-100}"
