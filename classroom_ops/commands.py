@@ -19,7 +19,8 @@ CONNECT_SECONDS = 15  # a VM without hardware support takes seconds on a busy ma
 # The poller's own status as JSON, by its name where it is on the path, else where the role puts it. Code 1: not fresh.
 POLLER_STATUS = (
     "if command -v classroom-poller >/dev/null; then exec classroom-poller status; fi; "
-    "exec /usr/bin/python3 -IBS /opt/smart-classroom/poller/current/classroom-poller status"
+    # Where the system's own Python is too old for the service, the role has installed another.
+    "exec $(command -v /usr/bin/python3.11 || echo /usr/bin/python3) -IBS /opt/smart-classroom/poller/current/classroom-poller status"
 )
 
 
