@@ -1,4 +1,4 @@
-"""Command line: ``python -m classroom_ops [--environment NAME] {upload,workload,status,logs,verify} ...``."""
+"""Command line: ``python -m classroom_ops [--environment NAME] {upload,workload,students,status,logs,verify} ...``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from classroom_ops import environment, logs, status, upload, verify, workload
+from classroom_ops import environment, logs, status, students, upload, verify, workload
 from classroom_ops.aws import Aws
 from classroom_ops.commands import one_connection
 from classroom_ops.console import info, print_data, show, size
@@ -43,6 +43,10 @@ def parser() -> argparse.ArgumentParser:
     many.add_argument("--timeout", type=_seconds, metavar="S", help="seconds after which an answer is late")
     many.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
     many.add_argument("--keep", action="store_true", help="leave the clips and their results where they are")
+
+    who = commands.add_parser("students", help="who is enrolled")
+    who.add_argument("--class", dest="class_name", metavar="CLASS", help="of this class only")
+    who.add_argument("--json", action="store_true", help="the same for programs")
 
     screen = commands.add_parser("status", help="one screen: is every part healthy?")
     screen.add_argument("--json", action="store_true", help="the same for programs")
@@ -87,6 +91,16 @@ def _workload(endpoints: Endpoints, options: argparse.Namespace) -> int:
         return workload.run(Aws(connected), media, count, seed, rate, timeout, keep=options.keep)
 
 
+def _students(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    found = students.listed(Aws(endpoints), options.class_name)
+    if options.json:
+        document = students.document(endpoints.environment, options.class_name, found)
+        print_data(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        show(students.screen(found), stderr=False)
+    return 0
+
+
 def _status(endpoints: Endpoints, options: argparse.Namespace) -> int:
     parts = status.gather(endpoints, status.probes(endpoints))
     if options.json:
@@ -112,7 +126,14 @@ def _logs(endpoints: Endpoints, options: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"upload": _upload, "workload": _workload, "status": _status, "logs": _logs, "verify": _verify}
+_COMMANDS = {
+    "upload": _upload,
+    "workload": _workload,
+    "students": _students,
+    "status": _status,
+    "logs": _logs,
+    "verify": _verify,
+}
 
 
 def _seconds(text: str) -> float:
