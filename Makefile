@@ -16,7 +16,7 @@ $(error there is no environment '$(value ENVIRONMENT)': inventory/ holds $(patsu
 endif
 
 # These reach programs through the environment, exactly as they were typed: make expands no `$` in them, no shell reads them.
-OPERANDS := VIDEO VIDEOS KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT RESULTS TO FROM PASSPHRASE_FILE COUNT CONFIRM CONFIRM_DATA \
+OPERANDS := VIDEO VIDEOS KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT CLASS JSON RESULTS TO FROM PASSPHRASE_FILE COUNT CONFIRM CONFIRM_DATA \
 	OUTPUT ROUNDS SEED GIT_BASE HOST KIND
 $(foreach name,$(OPERANDS),$(eval override $(name) := $(if $(filter command,$(firstword $(origin $(name)))),$$(value $(name)))))
 export $(OPERANDS)
@@ -58,6 +58,9 @@ upload: setup ## VIDEO=clip.mp4 [KEY=name.mp4] [TIMEOUT=120]: upload a video and
 enroll: setup ## ROSTER=list PHOTOS=dir ENCODINGS=file [DRY_RUN=true]: enroll students; what is there already may be left out
 	@if [ -z "$$ROSTER$$PHOTOS$$ENCODINGS" ]; then echo '$@: nothing is named: make $@ ROSTER=… PHOTOS=… ENCODINGS=… (one or more)' >&2; exit 2; fi
 	$(PLAYBOOK) playbooks/enroll-students.yml -e @playbooks/vars/make-enroll.yml
+
+students: setup ## [CLASS=history-101] [JSON=true]: list who is enrolled
+	@$(OPS) students $${CLASS:+"--class=$$CLASS"} $$([ "$$JSON" != true ] || echo --json)
 
 forget: setup ## STUDENT="First Last" [VIDEOS=true] [DRY_RUN=true]: remove all about a student, say what is left until when
 	$(call need,STUDENT)

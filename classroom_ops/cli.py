@@ -23,6 +23,7 @@ from classroom_ops import (
     monitor,
     redrive,
     status,
+    students,
     trace,
     upload,
     verify,
@@ -62,6 +63,10 @@ def parser() -> argparse.ArgumentParser:
     many.add_argument("--timeout", type=_seconds, metavar="S", help="seconds after which an answer is late")
     many.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
     many.add_argument("--keep", action="store_true", help="leave the clips and their results where they are")
+
+    who = commands.add_parser("students", help="who is enrolled")
+    who.add_argument("--class", dest="class_name", metavar="CLASS", help="of this class only")
+    who.add_argument("--json", action="store_true", help="the same for programs")
 
     screen = commands.add_parser("status", help="one screen: is every part healthy?")
     screen.add_argument("--json", action="store_true", help="the same for programs")
@@ -165,6 +170,16 @@ def _workload(endpoints: Endpoints, options: argparse.Namespace) -> int:
     media, count, seed, rate, timeout = options.media, options.count, options.seed, options.rate, options.timeout
     with one_connection(endpoints) as connected:
         return workload.run(Aws(connected), media, count, seed, rate, timeout, keep=options.keep)
+
+
+def _students(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    found = students.listed(Aws(endpoints), options.class_name)
+    if options.json:
+        document = students.document(endpoints.environment, options.class_name, found)
+        print_data(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        show(students.screen(found), stderr=False)
+    return 0
 
 
 def _status(endpoints: Endpoints, options: argparse.Namespace) -> int:
@@ -290,6 +305,7 @@ def _subject_access(endpoints: Endpoints, options: argparse.Namespace) -> int:
 _COMMANDS = {
     "upload": _upload,
     "workload": _workload,
+    "students": _students,
     "status": _status,
     "logs": _logs,
     "verify": _verify,

@@ -106,6 +106,11 @@ def test_a_name_reaches_the_program_as_it_was_typed(tmp_path: Path, value: str) 
     assert seen == ["upload", f"--key={value}", "--", value]
 
 
+@pytest.mark.parametrize("value", ODD_VALUES)
+def test_a_class_reaches_the_program_as_it_was_typed(tmp_path: Path, value: str) -> None:
+    assert operands(tmp_path, "students", f"CLASS={value}", "JSON=true") == ["students", f"--class={value}", "--json"]
+
+
 @pytest.mark.parametrize(
     ("given", "seen"),
     [
