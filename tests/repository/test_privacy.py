@@ -14,7 +14,7 @@ PAGE = (ROOT / "docs/privacy.md").read_text(encoding="utf-8")
 ENVIRONMENTS = ("local", "dev", "prod")
 # Whatever decides how long something about a person is kept has a row in the table.
 RETENTION = re.compile(
-    r"^(s3_buckets|poller|lambda_function|sqs_queues)_\w*(expiration|retention|noncurrent)_?\w*(days|seconds)$"
+    r"^(s3_buckets|poller|lambda_function|sqs_queues|monitoring)_\w*(expiration|retention|noncurrent)_?\w*(days|seconds)$"
 )
 
 
