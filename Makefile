@@ -35,7 +35,7 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload redrive pause resume drift upgrade chaos cost environments status logs trace down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
+.PHONY: help setup up verify upload enroll forget workload redrive pause resume drift upgrade rotate chaos cost environments status logs trace down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ drift: setup ## list what differs from the desired state, change nothing; exit c
 
 upgrade: setup ## roll new code out: the function proved before callers meet it, then poller by poller; what fails is taken back
 	@$(PLAYBOOK) playbooks/upgrade-pipeline.yml
+
+rotate: setup ## replace the poller's access key and the SSH key of the servers, while they work
+	@$(PLAYBOOK) playbooks/rotate-credentials.yml playbooks/rotate-ssh-key.yml
 
 cost: setup ## the estimate of a month beside what AWS has billed so far, by the environment's tags
 	@$(PLAYBOOK) playbooks/show-costs.yml
