@@ -16,7 +16,7 @@ $(error there is no environment '$(value ENVIRONMENT)': inventory/ holds $(patsu
 endif
 
 # These reach programs through the environment, exactly as they were typed: make expands no `$` in them, no shell reads them.
-OPERANDS := VIDEO KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT RESULTS COUNT CONFIRM CONFIRM_DATA OUTPUT ROUNDS SEED GIT_BASE HOST KIND
+OPERANDS := VIDEO KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT RESULTS COUNT CONFIRM CONFIRM_DATA OUTPUT ROUNDS SEED GIT_BASE HOST KIND DEPTH
 $(foreach name,$(OPERANDS),$(eval override $(name) := $(if $(filter command,$(firstword $(origin $(name)))),$$(value $(name)))))
 export $(OPERANDS)
 # $(call need,NAME): stop with a sentence where the target's operand is missing.
@@ -46,8 +46,8 @@ setup: ## install the controller's packages into .venv, at the versions of requi
 up: setup ## bring the whole system up and prove that a video is answered (safe to run again)
 	@$(PLAYBOOK) site.yml
 
-verify: setup ## ask every part whether it works, and send one video through the pipeline
-	@$(PLAYBOOK) playbooks/verify-parts.yml playbooks/verify-pipeline.yml
+verify: setup ## [DEPTH=full]: ask every part whether it works, and send one video through the pipeline, or one for each kind of answer
+	@$(PLAYBOOK) playbooks/verify-parts.yml playbooks/verify-pipeline.yml -e @playbooks/vars/make-verify.yml
 
 upload: setup ## VIDEO=clip.mp4 [KEY=name.mp4] [TIMEOUT=120]: upload a video and print its CSV
 	$(call need,VIDEO)

@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     screen.add_argument("--json", action="store_true", help="the same for programs")
 
     proof = commands.add_parser("verify", help="send one clip through the whole system and compare every trace of it")
+    proof.add_argument("--depth", choices=("quick", "full"), default="quick", help="full: every kind of answer")
     proof.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
 
     fault = commands.add_parser("chaos", help="break one part on purpose and watch it get well")
@@ -143,7 +144,7 @@ def _status(endpoints: Endpoints, options: argparse.Namespace) -> int:
 
 def _verify(endpoints: Endpoints, options: argparse.Namespace) -> int:
     with one_connection(endpoints, kept=True) as connected:
-        for line in verify.run(Aws(connected), options.media):
+        for line in verify.run(Aws(connected), options.media, full=options.depth == "full"):
             print_data(line)
     return 0
 
