@@ -1,8 +1,9 @@
 """The students of a verification: a class of its own, made for one run and removed after it, which no list shows.
 
 A video in the folder of a class is compared with that class alone, so a verification needs nobody who is enrolled and
-is disturbed by nobody: it works with no students and with thousands. Their records bear the attribute `MARK`, and their
-major says in every result what they are. What a run that was killed leaves is removed by a later one.
+is disturbed by nobody: it works with no students and with thousands. Their records bear a mark that the store of
+students knows, and their major says in every result what they are. What a run that was killed leaves is removed by a
+later one.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from classroom_contract import ContractError
 from classroom_contract.gallery import GalleryFile
 from classroom_contract.keys import gallery_key
 from classroom_ops.aws import Aws
-from classroom_ops.errors import OpsError, UsageError
+from classroom_ops.enrolment.store import VERIFICATION_KEY, VERIFICATION_MARK
+from classroom_ops.errors import UsageError
 
 FILE = "probe.json"  # beside the clips: known encodings of those who are seen in them
 PREFIX = "verification-"
-MARK = "verification"
 MAJOR = "Verification"
 _LEFT_BEHIND = timedelta(hours=1)
 
@@ -45,7 +46,7 @@ def enrolled(aws: Aws, media: Path) -> Iterator[ProbeClass]:
     """
     known = _known(media)
     run = secrets.token_hex(4)
-    people = {name: f"Verification probe {run}-{number}" for number, (name, _) in enumerate(known.students, 1)}
+    people = {name: f"{_name(run)}{number}" for number, (name, _) in enumerate(known.students, 1)}
     probe = ProbeClass(f"{PREFIX}{run}", people)
     gallery = GalleryFile.of(known.model, ((people[name], encodings) for name, encodings in known.students))
     place = aws.endpoints
@@ -55,7 +56,7 @@ def enrolled(aws: Aws, media: Path) -> Iterator[ProbeClass]:
             item = {"name": name, "id": run, "major": MAJOR, "year": f"{datetime.now(UTC):%Y}"}
             aws.dynamodb.put_item(
                 TableName=place.table,
-                Item={**{key: {"S": value} for key, value in item.items()}, MARK: {"BOOL": True}},
+                Item={**{key: {"S": value} for key, value in item.items()}, VERIFICATION_MARK: {"BOOL": True}},
             )
         aws.s3.put_object(Bucket=place.gallery_bucket, Key=gallery_key(probe.name), Body=gallery.render().encode())
         yield probe
@@ -72,10 +73,13 @@ def _known(media: Path) -> GalleryFile:
 
 
 def _remove(aws: Aws, key: str, names: list[str]) -> None:
+    """Remove the class's file with all its versions, and the records of these names."""
     place = aws.endpoints
-    aws.s3.delete_object(Bucket=place.gallery_bucket, Key=key)
     for name in names:
         aws.dynamodb.delete_item(TableName=place.table, Key={"name": {"S": name}})
+    for page in aws.s3.get_paginator("list_object_versions").paginate(Bucket=place.gallery_bucket, Prefix=key):
+        for one in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
+            aws.s3.delete_object(Bucket=place.gallery_bucket, Key=one["Key"], VersionId=one["VersionId"])
 
 
 def _sweep(aws: Aws) -> None:
@@ -83,10 +87,13 @@ def _sweep(aws: Aws) -> None:
     bucket = aws.endpoints.gallery_bucket
     old = datetime.now(UTC) - _LEFT_BEHIND
     for one in aws.s3.list_objects_v2(Bucket=bucket, Prefix=PREFIX).get("Contents", []):
-        if one["LastModified"] < old:
+        if VERIFICATION_KEY.fullmatch(one["Key"]) and one["LastModified"] < old:
+            run = one["Key"].removeprefix(PREFIX).removesuffix(".json")
             body = aws.s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()
-            try:
-                names = [name for name, _ in GalleryFile.parse(body).students]
-            except ContractError as error:
-                raise OpsError(f"s3://{bucket}/{one['Key']} is damaged and in the way: {error}") from error
+            names = [name for name, _ in GalleryFile.parse(body).students if name.startswith(_name(run))]
             _remove(aws, one["Key"], names)
+
+
+def _name(run: str) -> str:
+    """What the names of a run's people begin with."""
+    return f"Verification probe {run}-"

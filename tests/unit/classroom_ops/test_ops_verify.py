@@ -17,6 +17,7 @@ from classroom_contract.keys import class_of, gallery_key
 from classroom_contract.tables import Row
 from classroom_ops import probe_class, verify
 from classroom_ops.aws import Aws
+from classroom_ops.enrolment.store import Store
 from classroom_ops.environment import PROJECT_ROOT
 from classroom_ops.errors import OpsError
 
@@ -61,7 +62,7 @@ def looking(classroom: Any) -> Any:
 
 
 def class_names(aws: Aws, key: str) -> list[str]:
-    body = aws.s3.get_object(Bucket=aws.endpoints.gallery_bucket, Key=gallery_key(class_of(key) or ""))["Body"].read()
+    body = aws.s3.get_object(Bucket=aws.endpoints.gallery_bucket, Key=gallery_key(class_of(key)))["Body"].read()
     return [name for name, _ in GalleryFile.parse(body).students]
 
 
@@ -70,7 +71,7 @@ def students(aws: Aws) -> list[str]:
 
 
 def objects(aws: Aws) -> list[str]:
-    buckets = (aws.endpoints.input_bucket, aws.endpoints.output_bucket)
+    buckets = (aws.endpoints.input_bucket, aws.endpoints.output_bucket, aws.endpoints.gallery_bucket)
     return [one["Key"] for name in buckets for one in aws.s3.list_objects_v2(Bucket=name).get("Contents", [])]
 
 
@@ -124,7 +125,7 @@ def test_wrong_answer_is_told_and_no_list_shows_the_probe(aws: Aws, looking: Any
     with pytest.raises(OpsError, match=r"shows Verification probe .* \(recognized\), but the answer is nobody"):
         verify.prove(aws, media)
     assert students(aws) == []
-    assert not [key for key in objects(aws) if key.endswith(".json") and "/" not in key], "the class is gone"
+    assert not [key for key in objects(aws) if key.startswith("verification-") and "/" not in key]
     assert [key for key in objects(aws) if key.endswith(".mp4")], "the video stays to be looked at"
 
 
@@ -139,6 +140,18 @@ def test_what_a_killed_run_left_is_removed_by_a_later_one(
     assert len(students(aws)) == 2, "it may still be at work"
     monkeypatch.setattr(probe_class, "_LEFT_BEHIND", timedelta(seconds=-5))
     verify.prove(aws, media)
+    assert students(aws) == []
+
+
+def test_no_list_shows_the_people_of_a_verification_and_enrolling_leaves_them(aws: Aws, media: Path) -> None:
+    place = aws.endpoints
+    store = Store(aws.dynamodb, aws.s3, place.table, place.gallery_bucket)
+    with probe_class.enrolled(aws, media) as known:
+        assert len(students(aws)) == 2
+        assert store.records() == {}
+        assert store.known().students == {}
+        assert store.mend_classes() == []
+        assert class_names(aws, f"{known.name}/x.mp4") == sorted(known.people.values())
     assert students(aws) == []
 
 
