@@ -72,8 +72,9 @@ def read_roster(path: Path) -> list[RosterStudent]:
 
 
 def _student(row: Mapping[str, str | None]) -> RosterStudent:
-    values = [stored_text(row.get(column) or "") for column in COLUMNS]
-    return RosterStudent(*values, stored_text(row[CLASS_COLUMN] or "") if CLASS_COLUMN in row else None)
+    name, number, major, year = (stored_text(row.get(column) or "") for column in COLUMNS)
+    class_name = stored_text(row[CLASS_COLUMN] or "") if CLASS_COLUMN in row else None
+    return RosterStudent(name, number, major, year, class_name)
 
 
 def _faults(rows: Sequence[tuple[int, Mapping[str, str | None]]]) -> Iterator[tuple[int, str]]:

@@ -20,6 +20,7 @@ from classroom_ops import (
     logs,
     redrive,
     status,
+    students,
     trace,
     upload,
     verify,
@@ -56,6 +57,10 @@ def parser() -> argparse.ArgumentParser:
     many.add_argument("--timeout", type=_seconds, metavar="S", help="seconds after which an answer is late")
     many.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
     many.add_argument("--keep", action="store_true", help="leave the clips and their results where they are")
+
+    who = commands.add_parser("students", help="who is enrolled")
+    who.add_argument("--class", dest="class_name", metavar="CLASS", help="of this class only")
+    who.add_argument("--json", action="store_true", help="the same for programs")
 
     screen = commands.add_parser("status", help="one screen: is every part healthy?")
     screen.add_argument("--json", action="store_true", help="the same for programs")
@@ -133,6 +138,16 @@ def _workload(endpoints: Endpoints, options: argparse.Namespace) -> int:
         return workload.run(Aws(connected), media, count, seed, rate, timeout, keep=options.keep)
 
 
+def _students(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    found = students.listed(Aws(endpoints), options.class_name)
+    if options.json:
+        document = students.document(endpoints.environment, options.class_name, found)
+        print_data(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        show(students.screen(found), stderr=False)
+    return 0
+
+
 def _status(endpoints: Endpoints, options: argparse.Namespace) -> int:
     parts = status.gather(endpoints, status.probes(endpoints))
     if options.json:
@@ -198,6 +213,7 @@ _COMMANDS = {
     "upload": _upload,
     "workload": _workload,
     "status": _status,
+    "students": _students,
     "logs": _logs,
     "verify": _verify,
     "redrive": _redrive,

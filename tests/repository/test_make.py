@@ -100,6 +100,16 @@ def test_a_name_reaches_the_program_as_it_was_typed(tmp_path: Path, value: str) 
     assert done.stdout.splitlines() == ["upload", f"--key={value}", "--", value]
 
 
+@pytest.mark.parametrize("value", ODD_VALUES)
+def test_a_class_reaches_the_program_as_it_was_typed(tmp_path: Path, value: str) -> None:
+    program = tmp_path / "program"
+    program.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
+    program.chmod(0o755)
+    done = make("students", f"CLASS={value}", "JSON=true", f"OPS={program}")
+    assert done.stdout.splitlines() == ["students", f"--class={value}", "--json"]
+    assert make("students", f"OPS={program}", CLASS=value, JSON="true").stdout.splitlines() == ["students"]
+
+
 def test_names_reach_the_playbooks_as_they_were_typed(tmp_path: Path) -> None:
     odd = " ".join(ODD_VALUES)
     seen = playbooks_see(tmp_path, "students_removed,students_removed_results", "forget", f"STUDENT={odd}")
