@@ -16,8 +16,8 @@ $(error there is no environment '$(value ENVIRONMENT)': inventory/ holds $(patsu
 endif
 
 # These reach programs through the environment, exactly as they were typed: make expands no `$` in them, no shell reads them.
-OPERANDS := VIDEO KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT CLASS JSON RESULTS COUNT CONFIRM CONFIRM_DATA OUTPUT ROUNDS SEED GIT_BASE
-OPERANDS += HOST KIND DEPTH
+OPERANDS := VIDEO VIDEOS KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT CLASS JSON RESULTS TO FROM PASSPHRASE_FILE COUNT CONFIRM CONFIRM_DATA \
+	OUTPUT ROUNDS SEED GIT_BASE HOST KIND DEPTH
 $(foreach name,$(OPERANDS),$(eval override $(name) := $(if $(filter command,$(firstword $(origin $(name)))),$$(value $(name)))))
 export $(OPERANDS)
 # $(call need,NAME): stop with a sentence where the target's operand is missing.
@@ -36,8 +36,8 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll students forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
-.PHONY: redrive pause resume drift upgrade rotate chaos cost environments trace
+# No target here is a file.
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,9 +62,20 @@ enroll: setup ## ROSTER=list PHOTOS=dir ENCODINGS=file [DRY_RUN=true]: enroll st
 students: setup ## [CLASS=history-101] [JSON=true]: list who is enrolled
 	@$(OPS) students $${CLASS:+"--class=$$CLASS"} $$([ "$$JSON" != true ] || echo --json)
 
-forget: setup ## STUDENT="First Last" [RESULTS=true]: remove a student's record, encodings and, if wanted, results
+forget: setup ## STUDENT="First Last" [VIDEOS=true] [DRY_RUN=true]: remove all about a student, say what is left until when
 	$(call need,STUDENT)
-	$(PLAYBOOK) playbooks/remove-student.yml -e @playbooks/vars/make-forget.yml
+	$(OPS) forget $${VIDEOS:+"--videos=$$VIDEOS"} $${DRY_RUN:+"--dry-run=$$DRY_RUN"} -- "$$STUDENT"
+
+subject-access: setup ## STUDENT="First Last" [TO=dir]: collect all that is held about a student
+	$(call need,STUDENT)
+	$(OPS) subject-access $${TO:+"--to=$$TO"} -- "$$STUDENT"
+
+backup: setup ## [TO=dir] [RESULTS=true] [PASSPHRASE_FILE=file]: records, known encodings and, if wanted, results in one archive
+	@$(OPS) backup $${TO:+"--to=$$TO"} $${RESULTS:+"--results=$$RESULTS"} $${PASSPHRASE_FILE:+"--passphrase-file=$$PASSPHRASE_FILE"}
+
+restore: setup ## FROM=archive [PASSPHRASE_FILE=file] [DRY_RUN=true] [CONFIRM=local]: bring them back
+	$(call need,FROM)
+	$(OPS) restore $${DRY_RUN:+"--dry-run=$$DRY_RUN"} $${CONFIRM:+"--confirm=$$CONFIRM"} $${PASSPHRASE_FILE:+"--passphrase-file=$$PASSPHRASE_FILE"} -- "$$FROM"
 
 workload: setup ## [COUNT=100]: upload many videos, compare every answer, plot the latency
 	@$(OPS) workload "--count=$${COUNT:-100}"
@@ -95,6 +106,10 @@ environments: setup ## all environments, one line each
 
 status: setup ## health report on one screen
 	@$(OPS) status
+
+monitor: setup ## open the page of figures and alerts on this machine until Ctrl-C; installs what it needs
+	@$(PLAYBOOK) playbooks/install-monitoring.yml -e monitoring_enabled=true
+	$(OPS) monitor
 
 logs: setup ## collect the logs of every part in one archive, secrets taken out; KEY=name.mp4: print the lines of one video
 	@$(OPS) logs $${KEY:+"--key=$$KEY"}
