@@ -28,6 +28,7 @@ DAMAGED_BYTES = 2048  # of a clip that then ends in the middle of its descriptio
 ON_VM_SECONDS = 60.0
 ANSWER_SECONDS = 120.0
 TICK_SECONDS = 0.5
+SETTLE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,7 @@ def _twice(aws: Aws, sent: Upload, first: Proof) -> Proof:
         if time.monotonic() - begin > ANSWER_SECONDS:
             raise NoAnswerError(f"the second delivery of {key} was not answered within {ANSWER_SECONDS:.0f} s")
         time.sleep(TICK_SECONDS)
+    _settle(aws)
     if now.rows != first.rows:
         raise OpsError(f"the second delivery was answered with {now.rows}, the first with {first.rows}")
     files = stored.find(aws.endpoints, sent.key)
@@ -207,6 +209,19 @@ def _twice(aws: Aws, sent: Upload, first: Proof) -> Proof:
         raise OpsError(f"the VMs hold {len(files)} results of one upload that was delivered twice")
     seconds = time.monotonic() - begin
     return replace(first, case="delivered twice", seconds=seconds)
+
+
+def _settle(aws: Aws) -> None:
+    """Wait until both queues are empty, for some seconds at most: who uploads meanwhile keeps them filled.
+
+    The account changes before the CSV is written again and the poller is told; what is removed before that comes back.
+    """
+    deadline = time.monotonic() + SETTLE_SECONDS
+    place = aws.endpoints
+    while any(aws.depth(name).total for name in (place.input_queue, place.output_queue)):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(TICK_SECONDS)
 
 
 def _event(aws: Aws, key: str, etag: str) -> dict[str, Any]:
