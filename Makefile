@@ -17,7 +17,7 @@ endif
 
 # These reach programs through the environment, exactly as they were typed: make expands no `$` in them, no shell reads them.
 OPERANDS := VIDEO VIDEOS KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT CLASS JSON RESULTS TO FROM PASSPHRASE_FILE COUNT CONFIRM CONFIRM_DATA \
-	OUTPUT ROUNDS SEED GIT_BASE HOST KIND
+	OUTPUT ROUNDS SEED GIT_BASE HOST KIND DEPTH
 $(foreach name,$(OPERANDS),$(eval override $(name) := $(if $(filter command,$(firstword $(origin $(name)))),$$(value $(name)))))
 export $(OPERANDS)
 # $(call need,NAME): stop with a sentence where the target's operand is missing.
@@ -48,8 +48,8 @@ setup: ## install the controller's packages into .venv, at the versions of requi
 up: setup ## bring the whole system up and prove that a video is answered (safe to run again)
 	@$(PLAYBOOK) site.yml
 
-verify: setup ## ask every part whether it works, and send one video through the pipeline
-	@$(PLAYBOOK) playbooks/verify-parts.yml playbooks/verify-pipeline.yml
+verify: setup ## [DEPTH=full]: ask every part whether it works, and send one video through the pipeline, or one for each kind of answer
+	@$(PLAYBOOK) playbooks/verify-parts.yml playbooks/verify-pipeline.yml -e @playbooks/vars/make-verify.yml
 
 upload: setup ## VIDEO=clip.mp4 [KEY=name.mp4] [TIMEOUT=120]: upload a video and print its CSV
 	$(call need,VIDEO)
@@ -94,6 +94,9 @@ drift: setup ## list what differs from the desired state, change nothing; exit c
 
 upgrade: setup ## roll new code out: the function proved before callers meet it, then poller by poller; what fails is taken back
 	@$(PLAYBOOK) playbooks/upgrade-pipeline.yml
+
+rotate: setup ## replace the poller's access key and the SSH key of the servers, while they work
+	@$(PLAYBOOK) playbooks/rotate-credentials.yml playbooks/rotate-ssh-key.yml
 
 cost: setup ## the estimate of a month beside what AWS has billed so far, by the environment's tags
 	@$(PLAYBOOK) playbooks/show-costs.yml

@@ -74,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("monitor", help="open the page of figures and alerts on this machine until Ctrl-C")
 
     proof = commands.add_parser("verify", help="send one clip through the whole system and compare every trace of it")
+    proof.add_argument("--depth", choices=("quick", "full"), default="quick", help="full: every kind of answer")
     proof.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
 
     fault = commands.add_parser("chaos", help="break one part on purpose and watch it get well")
@@ -193,7 +194,7 @@ def _status(endpoints: Endpoints, options: argparse.Namespace) -> int:
 
 def _verify(endpoints: Endpoints, options: argparse.Namespace) -> int:
     with one_connection(endpoints, kept=True) as connected:
-        for line in verify.run(Aws(connected), options.media):
+        for line in verify.run(Aws(connected), options.media, full=options.depth == "full"):
             print_data(line)
     return 0
 
@@ -307,6 +308,7 @@ _COMMANDS = {
     "workload": _workload,
     "students": _students,
     "status": _status,
+    "students": _students,
     "logs": _logs,
     "verify": _verify,
     "redrive": _redrive,

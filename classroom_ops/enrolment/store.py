@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,9 @@ from classroom_ops.enrolment.errors import ConflictError, EnrolmentError
 MODEL = "dlib_face_recognition_resnet_model_v1"
 EVERYONE_KEY = gallery_key()
 SAMPLES_KEY = "account/samples.json"
+# Students of `make verify`, for as long as it runs: an attribute of their records, and the file of their class.
+VERIFICATION_MARK = "verification"
+VERIFICATION_KEY = re.compile(r"verification-[0-9a-f]{8}\.json")
 # S3 keeps 2 kB of an object's own metadata: room for these, newest first.
 _SOURCES_KEY = "sources"
 _SOURCES_KEPT = 32
@@ -169,11 +173,13 @@ class Store:
         self._table, self.bucket = table, bucket
 
     def records(self) -> dict[str, Record]:
-        """All records by name; none when there is no table."""
+        """All records by name but those of a verification; none when there is no table."""
         records: dict[str, Record] = {}
         try:
             for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True):
                 for item in page["Items"]:
+                    if VERIFICATION_MARK in item:
+                        continue
                     record = Record.read(item)
                     records[record.name] = record
         except ClientError as error:
@@ -304,7 +310,8 @@ class Store:
         """ETags of everyone's and the classes' files by their keys."""
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Delimiter="/")
         try:
-            return {one["Key"]: one["ETag"] for page in pages for one in page.get("Contents", [])}
+            listed = {one["Key"]: one["ETag"] for page in pages for one in page.get("Contents", [])}
+            return {key: etag for key, etag in listed.items() if not VERIFICATION_KEY.fullmatch(key)}
         except ClientError as error:
             if _code(error) != "NoSuchBucket":
                 raise
