@@ -557,7 +557,7 @@ def test_an_older_version_is_left_to_the_newer_ones_event(bare: Cloud, look: Loo
     (line,) = lines(logged, "video_answered")
     told = json.loads(bare.read("a.json"))["video"]
     assert (told["version_id"], told["etag"]) == (newer, look.sources[0].etag)
-    assert line["correlation_id"] == f"a.mp4@{look.sources[0].etag}"
+    assert line["correlation_id"] == f"a.mp4@{look.sources[0].etag}/{newer}", "as in the poller's log"
 
 
 def test_a_deleted_video_is_answered_by_nobody(bare: Cloud, look: Look, logged: Logged) -> None:
