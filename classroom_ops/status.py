@@ -22,6 +22,7 @@ from rich.text import Text
 
 from classroom_contract import ContractError
 from classroom_contract.gallery import GalleryFile
+from classroom_contract.keys import gallery_key
 from classroom_ops.aws import Aws, AwsFailure, is_missing, reason
 from classroom_ops.commands import POLLER_STATUS, run, ssh
 from classroom_ops.console import size
@@ -135,10 +136,10 @@ def gallery(aws: Aws) -> Part:
     """The known encodings: version and students."""
     place = aws.endpoints
     try:
-        body = aws.s3.get_object(Bucket=place.gallery_bucket, Key=place.gallery_key)["Body"].read()
+        body = aws.s3.get_object(Bucket=place.gallery_bucket, Key=gallery_key())["Body"].read()
     except AwsFailure as error:
         if is_missing(error):
-            text = f"s3://{place.gallery_bucket}/{place.gallery_key} does not exist: nobody is enrolled"
+            text = f"s3://{place.gallery_bucket}/{gallery_key()} does not exist: nobody is enrolled"
             raise PartDownError(text) from error
         raise
     try:

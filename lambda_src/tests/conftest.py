@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
-from function_cloud import INPUT, MEDIA, OUTPUT, TABLE, Cloud, Logged
+from function_cloud import INPUT, KNOWN, MEDIA, OUTPUT, TABLE, Cloud, Logged
 from moto import mock_aws
 from recognition import logs
 from recognition.config import Config
@@ -35,7 +35,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with mock_aws():
         clients = Clients(boto3.client("s3"), boto3.client("sqs"), boto3.client("dynamodb"))
-        for bucket in (INPUT, OUTPUT):
+        for bucket in (INPUT, OUTPUT, KNOWN):
             clients.s3.create_bucket(Bucket=bucket)
         url = clients.sqs.create_queue(QueueName="output-notification")["QueueUrl"]
         clients.dynamodb.create_table(
@@ -45,7 +45,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
             BillingMode="PAY_PER_REQUEST",
         )
         # A short clip may take longer here than on a machine that does nothing else.
-        config = Config(TABLE, OUTPUT, url, OUTPUT, gallery_ttl_seconds=3600, least_budget_seconds=40)
+        config = Config(TABLE, OUTPUT, url, KNOWN, gallery_ttl_seconds=3600, least_budget_seconds=40)
         made = Cloud(clients, config, Service(config, clients))
         made.publish_gallery(Gallery([]))
         yield made

@@ -120,10 +120,10 @@ def test_students_and_gallery(aws: Aws) -> None:
         "version": "0123456789abcdef",
         "students": [{"name": "Ada", "encodings": [[0.0] * 128]}],
     }
-    aws.s3.put_object(Bucket="output-bucket-vid", Key=".gallery/known-encodings.json", Body=json.dumps(gallery))
+    aws.s3.put_object(Bucket="known-encodings", Key="everyone.json", Body=json.dumps(gallery))
     assert status.gallery(aws).facts == "version 0123456789abcdef, 1 students, 1 encodings"
     for damaged in ("", "[]", '{"students": 3}'):
-        aws.s3.put_object(Bucket="output-bucket-vid", Key=".gallery/known-encodings.json", Body=damaged)
+        aws.s3.put_object(Bucket="known-encodings", Key="everyone.json", Body=damaged)
         with pytest.raises(status.PartDownError, match="damaged"):
             status.gallery(aws)
 
