@@ -48,7 +48,7 @@ class VideoReference:
 
     @property
     def correlation_id(self) -> str:
-        """The id that every log line about this video carries, the poller's too."""
+        """The id that every log line about this video carries, here and on the VM."""
         return Video(self.bucket, self.key, self.etag or "", self.version_id).correlation
 
 

@@ -88,7 +88,12 @@ class Service:
         batch = events.messages(event)
         answers: list[dict[str, str]] = []
         if batch is not None:
-            failed = [message.message_id for message in batch if not self._message(message, context, answers)]
+            failed = []
+            for message in batch:
+                logs.message(message.message_id)
+                if not self._message(message, context, answers):
+                    failed.append(message.message_id)
+            logs.message(None)
             return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in failed], "answers": answers}
         try:
             videos = events.videos(event)
@@ -105,7 +110,6 @@ class Service:
             logs.event(
                 logging.ERROR,
                 "message_failed",
-                message_id=message.message_id,
                 deliveries=message.deliveries,
                 reason=str(error),
                 size_characters=len(message.body),

@@ -487,6 +487,7 @@ def test_every_log_line_has_the_id_of_its_video_and_no_students_name(cloud: Clou
         lines[-1]["correlation_id"]
         == f"lesson.mp4@{cloud.clients.s3.head_object(Bucket=INPUT, Key='lesson.mp4')['ETag'].strip(chr(34))}"
     )
+    assert [line.get("message_id") for line in lines] == ["m0", "m1", "m1"]
     assert all(line["request_id"] == FakeContext().aws_request_id for line in lines)
     assert lines[-1]["timings_ms"]["total"] > 0
     assert lines[-1]["students"] == 1

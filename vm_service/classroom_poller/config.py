@@ -26,6 +26,7 @@ _RANGES: dict[str, tuple[int, int]] = {
     "backoff_max_seconds": (0, 43200),
     "drain_seconds": (0, 900),
 }
+_PATHS = ("results_dir", "state_file", "metrics_file")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -41,6 +42,8 @@ class Config:
     endpoint_url: str = ""
     results_dir: Path = Path("/var/lib/smart-classroom/results")
     state_file: Path = Path("/run/smart-classroom/status.json")
+    # Outlives the service and the machine's boot, so that counters go on.
+    metrics_file: Path = Path("/var/cache/smart-classroom/poller.prom")
     # Invocations that run at once, and messages in one of them at most.
     concurrency: int = 2
     batch_size: int = 5
@@ -77,7 +80,7 @@ def load_config(path: Path) -> Config:
     faults = [*_faults(values)]
     if faults:
         raise ConfigError(f"the settings {path} cannot be used: " + "; ".join(faults))
-    for name in ("results_dir", "state_file"):
+    for name in _PATHS:
         if name in values:
             values[name] = Path(values[name])
     return Config(**values)
@@ -98,7 +101,7 @@ def _faults(values: dict[str, Any]) -> list[str]:
                 faults.append(f"{name} must be a whole number from {low} to {high}, not {value!r}")
         elif not isinstance(value, str):
             faults.append(f"{name} must be a text, not {value!r}")
-        elif name in ("results_dir", "state_file"):
+        elif name in _PATHS:
             if not value.startswith("/"):
                 faults.append(f"{name} must be an absolute path, not {value!r}")
         elif name.endswith("_queue_url"):

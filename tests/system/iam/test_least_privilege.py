@@ -6,7 +6,9 @@ signatures, policies of identities, buckets and queues, and TLS. What it cannot 
 
 from __future__ import annotations
 
+import importlib
 import json
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from tests.system.iam.enforcing_account import (
     OUTPUT,
     OUTPUT_QUEUE,
     REGION,
+    ROOT,
     TABLE,
     Account,
     Permission,
@@ -55,6 +58,13 @@ UNPROVED: set[Permission] = {
     ("logs:CreateLogStream", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/{FUNCTION}:*"),
     ("logs:PutLogEvents", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/{FUNCTION}:*"),
 }
+
+# What the exporter beside the poller asks for.
+MEASURED_QUEUES = (INPUT_QUEUE, OUTPUT_QUEUE, f"{INPUT_QUEUE}-dlq", f"{OUTPUT_QUEUE}-dlq")
+MEASURING: list[Permission] = [
+    *(("sqs:GetQueueAttributes", queue_arn(name)) for name in MEASURED_QUEUES),
+    ("cloudwatch:GetMetricStatistics", "*"),
+]
 
 
 def video(account: Account, key: str) -> None:
@@ -209,7 +219,47 @@ def test_every_permission_has_a_proof_or_a_reason(pipeline: Account) -> None:
         for permission in permissions(pipeline.policy(principal))
     }
     proved = {(need.principal, *need.permission) for need in NEEDS}
-    assert allowed == proved | {("function", *permission) for permission in UNPROVED}
+    unproved = {("function", *permission) for permission in UNPROVED}
+    assert allowed == proved | unproved | {("poller", *permission) for permission in MEASURING}
+
+
+@pytest.fixture
+def _packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "vm_service"))
+
+
+def measured(pipeline: Account) -> set[str]:
+    """Names of the samples that the exporter, which has the poller's key, gets a number for."""
+    urls = {name: pipeline.queue_url(name) for name in MEASURED_QUEUES}
+    dead = tuple(url for name, url in urls.items() if name.endswith("-dlq"))
+    queues = tuple(url for url in urls.values() if url not in dead)
+    code = importlib.import_module("classroom_poller.exporter")
+    exporter = code.Exporter(
+        code.Settings(REGION, FUNCTION, queues, dead, pipeline.endpoint),
+        pipeline.poller_client("sqs"),
+        pipeline.poller_client("cloudwatch"),
+    )
+    exporter.measure(time.time())
+    lines = [line for line in exporter.metrics.text().splitlines() if line[:1] != "#"]
+    return {name for name, _, value in (line.rpartition(" ") for line in lines) if value != "NaN"}
+
+
+@pytest.mark.usefixtures("_packages")
+@pytest.mark.parametrize("permission", MEASURING, ids=lambda permission: "-".join(permission)[-40:])
+def test_measuring_needs_the_permission(pipeline: Account, permission: Permission) -> None:
+    policy = pipeline.policy("poller")
+    wanted = {
+        'smart_classroom_queue_messages{queue="input-notification",state="waiting"}',
+        'smart_classroom_dead_letters{queue="output-notification-dlq"}',
+        'smart_classroom_function_calls{result="error"}',
+    }
+    assert wanted <= measured(pipeline)
+    pipeline.set_policy("poller", without(policy, permission))
+    try:
+        eventually(lambda: not wanted <= measured(pipeline), WAIT_SECONDS, "a refusal")
+    finally:
+        pipeline.set_policy("poller", policy)
+    eventually(lambda: wanted <= measured(pipeline), WAIT_SECONDS, "the figures, with the permission back")
 
 
 @pytest.mark.parametrize("need", NEEDS, ids=lambda need: f"{need.principal}-{need.action}-{need.resource[-16:]}")
@@ -288,7 +338,8 @@ def test_other_calls_of_the_poller_are_refused(pipeline: Account) -> None:
         ("sqs", "purge_queue", {"QueueUrl": urls[INPUT_QUEUE]}),
         ("sqs", "set_queue_attributes", {"QueueUrl": urls[INPUT_QUEUE], "Attributes": {"Policy": ""}}),
         ("sqs", "receive_message", {"QueueUrl": urls[f"{INPUT_QUEUE}-dlq"]}),
-        ("sqs", "get_queue_attributes", {"QueueUrl": urls[INPUT_QUEUE], "AttributeNames": ["All"]}),
+        ("sqs", "send_message", {"QueueUrl": urls[f"{INPUT_QUEUE}-dlq"], "MessageBody": "{}"}),
+        ("cloudwatch", "put_metric_data", {"Namespace": "AWS/SQS", "MetricData": [{"MetricName": "x", "Value": 1}]}),
         # The alias only: what was deployed and is not live, or what was live once, is none of its business.
         ("lambda", "invoke", {"FunctionName": FUNCTION, "Payload": b"{}"}),
         ("lambda", "invoke", {"FunctionName": f"{FUNCTION}:1", "Payload": b"{}"}),
