@@ -307,6 +307,7 @@ def deploy_and_remove(deployment: Deployment, directory: Path) -> None:
         target.touch(mode=0o600)
         target.write_bytes((directory / f"ssh/id_ed25519{suffix}").read_bytes())
     deployment.playbook("prerequisites of an empty account", "playbooks/check-prerequisites.yml")
+    deployment.playbook("site.yml in check mode, of an empty account", "site.yml", "--check")
     deployment.playbook("site.yml", "site.yml")
     deployment.unchanged("site.yml again", "site.yml")
     deployment.unchanged("site.yml in check mode", "site.yml", "--check")

@@ -109,7 +109,7 @@ arn:
   type: str
   returned: when O(state=present)
 differences:
-  description: What was changed.
+  description: What was changed. In a check also what it is made of and is missing, which others may have only checked.
   type: list
   elements: str
   returned: always
@@ -221,6 +221,24 @@ def function_arn(found: dict[str, Any]) -> str:
     return str(found["Configuration"]["FunctionArn"]).removesuffix(":$LATEST")
 
 
+def ensure(clients: Clients, parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Bring the function to what ``parameters`` ask for; see the module's documentation for the result.
+
+    In check mode, what it is made of may have been only checked, too: that it is missing is a difference.
+
+    Raises:
+        FunctionError: what it is made of is missing, or a change did not take effect.
+        ClientError: AWS refuses a change.
+    """
+    try:
+        wanted = wanted_deployment(clients, parameters)
+    except FunctionError as error:
+        if not check_mode:
+            raise
+        return {"changed": True, "differences": [str(error)], "image_uri": "", "arn": ""}
+    return deploy(clients.function, parameters["name"], wanted, parameters["wait_seconds"], check_mode)
+
+
 def deploy(function: Any, name: str, wanted: Deployment, wait_seconds: int, check_mode: bool) -> dict[str, Any]:
     """Bring the function to ``wanted``; see the module's documentation for the result.
 
@@ -299,8 +317,7 @@ def main() -> None:
             result = remove(function, parameters["name"], module.check_mode)
         else:
             clients = Clients(function, aws_client("ecr"), aws_client("iam"), aws_client("sqs"))
-            wanted = wanted_deployment(clients, parameters)
-            result = deploy(function, parameters["name"], wanted, parameters["wait_seconds"], module.check_mode)
+            result = ensure(clients, parameters, module.check_mode)
     except FunctionError as error:
         module.fail_json(msg=str(error))
     except AWS_ERRORS as error:
