@@ -17,6 +17,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests.support.servers import eventually
 from tests.system.iam.enforcing_account import (
     ALIAS,
     FUNCTION,
@@ -30,7 +31,6 @@ from tests.system.iam.enforcing_account import (
     TABLE,
     Account,
     Permission,
-    eventually,
     permissions,
     without,
 )
