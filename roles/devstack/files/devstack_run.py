@@ -87,7 +87,6 @@ HTTP_TIMEOUT_SECONDS = 20.0
 UNSTACK_TIMEOUT_SECONDS = 1200.0
 DECISIVE_LINES = 12
 LINES_BEFORE_THE_END = 30
-JOURNAL_LINES = 50
 
 TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \| ?")
 TRACE = re.compile(r"^\++ ")

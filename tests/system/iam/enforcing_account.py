@@ -21,7 +21,6 @@ FUNCTION, ALIAS = "smart-classroom", "live"
 FUNCTION_ROLE, POLLER_USER = "smart-classroom-function", "smart-classroom-poller"
 GALLERY_KEY = ".gallery/known-encodings.json"
 
-Statement = dict[str, Any]
 Permission = tuple[str, str]  # action, resource
 
 
