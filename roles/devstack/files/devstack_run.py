@@ -114,7 +114,7 @@ CAUSES = (
     ),
     cause(
         r"(?:^|\s)Killed(?:\s|$)|Out of memory|Cannot allocate memory",
-        "a process was killed, most likely for want of memory",
+        "a process was killed, most likely for lack of memory",
         "Look at `journalctl -k | grep -i 'out of memory'`; give the host 8 GB or more.",
     ),
     cause(
