@@ -27,12 +27,14 @@ from py_compile import PycInvalidationMode
 PACKAGE = "classroom_poller"
 # What the service shares with the function; it lies beside source_dir.
 CONTRACT = "classroom_contract"
-# botocore describes 400 services in 27 MB. The poller calls two; the rest would only slow down the copy.
+# botocore describes 400 services in 27 MB. Poller and exporter call three; the rest would only slow down the copy.
 KEPT_DATA = (
     "_retry.json",
     "endpoints.json",
     "partitions.json",
     "sdk-default-configuration.json",
+    "cloudwatch/2010-08-01/endpoint-rule-set-1.json.gz",
+    "cloudwatch/2010-08-01/service-2.json.gz",
     "lambda/2015-03-31/endpoint-rule-set-1.json.gz",
     "lambda/2015-03-31/service-2.json.gz",
     "sqs/2012-11-05/endpoint-rule-set-1.json.gz",
