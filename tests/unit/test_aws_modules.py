@@ -461,6 +461,9 @@ class TestImageFunction:
         ]
 
         class Registry:
+            def can_paginate(self, _operation: str) -> bool:
+                return True
+
             def get_paginator(self, _operation: str) -> Registry:
                 return self
 

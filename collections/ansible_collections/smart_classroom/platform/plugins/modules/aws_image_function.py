@@ -125,6 +125,7 @@ from ansible_collections.smart_classroom.platform.plugins.module_utils.aws_clien
     AWS_ERRORS,
     aws_client,
     error_code,
+    pages,
 )
 from ansible_collections.smart_classroom.platform.plugins.module_utils.lambda_functions import (
     Deployment,
@@ -157,9 +158,7 @@ def image_uri(ecr: Any, repository: str, tag: str, registry: str) -> str:
     """
     try:
         wanted = {"imageIds": [{"imageTag": tag}]} if tag else {}
-        details: list[dict[str, Any]] = []
-        for page in ecr.get_paginator("describe_images").paginate(repositoryName=repository, **wanted):
-            details += page["imageDetails"]
+        details = list(pages(ecr, "describe_images", "imageDetails", repositoryName=repository, **wanted))
         host = (
             registry
             or ecr.describe_repositories(repositoryNames=[repository])["repositories"][0]["repositoryUri"].partition(
