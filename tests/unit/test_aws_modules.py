@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -399,10 +400,9 @@ class TestImageFunction:
         client("ecr").put_image(repositoryName="images", imageManifest=json.dumps(manifest), imageTag=tag)
 
     def deploy(self, check_mode: bool = False, **changes: Any) -> dict[str, Any]:
-        parameters = {**self.PARAMETERS, **changes}
+        parameters = {"name": "recognition", "wait_seconds": 5, **self.PARAMETERS, **changes}
         clients = aws_image_function.Clients(client("lambda"), client("ecr"), client("iam"), client("sqs"))
-        wanted = aws_image_function.wanted_deployment(clients, parameters)
-        return aws_image_function.deploy(clients.function, "recognition", wanted, 5, check_mode)
+        return aws_image_function.ensure(clients, parameters, check_mode)
 
     def test_create_by_digest_then_nothing_to_do(self) -> None:
         first = self.deploy()
@@ -461,6 +461,9 @@ class TestImageFunction:
         ]
 
         class Registry:
+            def can_paginate(self, _operation: str) -> bool:
+                return True
+
             def get_paginator(self, _operation: str) -> Registry:
                 return self
 
@@ -481,6 +484,11 @@ class TestImageFunction:
     def test_what_is_missing_is_named(self, change: dict[str, Any], message: str) -> None:
         with pytest.raises(lambda_functions.FunctionError, match=message):
             self.deploy(**change)
+        # In a check, the roles that make it may have been only checked, too.
+        found = self.deploy(check_mode=True, **change)
+        assert found["changed"] is True
+        assert re.search(message, found["differences"][0])
+        assert client("lambda").list_functions()["Functions"] == []
 
     def test_a_role_that_lambda_does_not_know_yet_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(lambda_functions, "POLL_SECONDS", 0)

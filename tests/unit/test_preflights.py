@@ -15,6 +15,7 @@ FACTS: dict[str, Any] = {
     "default_ipv4": {"address": "10.0.0.5"},
     "distribution": "Debian",
     "distribution_major_version": "12",
+    "distribution_release": "bookworm",
     "memtotal_mb": 24000,
     "service_mgr": "systemd",
     "user_id": "root",
@@ -95,10 +96,12 @@ def devstack(expression: str = "__devstack_problems", **values: Any) -> Any:
 
 def test_debian_12_under_systemd_is_accepted_and_nothing_else() -> None:
     assert devstack() == []
-    other = FACTS | {"distribution": "Ubuntu", "distribution_major_version": "24", "service_mgr": "openrc"}
+    # stack.sh writes /etc/devstack-version, from which the facts take 2026.1 for Debian's version.
+    assert devstack(ansible_facts=FACTS | {"distribution_major_version": "2026"}) == []
+    other = FACTS | {"distribution": "Ubuntu", "distribution_release": "noble", "service_mgr": "openrc"}
     found = devstack(ansible_facts=other)
     assert len(found) == 2
-    assert "Ubuntu 24" in found[0]
+    assert "Ubuntu noble" in found[0]
     assert "systemd" in found[1]
 
 
