@@ -7,12 +7,14 @@ import json
 import os
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 from classroom_ops import environment, logs, status, upload, verify, workload
-from classroom_ops.aws import Aws
+from classroom_ops.aws import Aws, AwsFailure, explain
 from classroom_ops.commands import one_connection
 from classroom_ops.console import info, print_data, show, size
 from classroom_ops.environment import Endpoints
@@ -59,18 +61,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 not, 2 typed wrongly, 130 interrupted."""
     options = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)
+    endpoints = None
     try:
         endpoints = environment.load(options.environment)
         return _COMMANDS[options.command](endpoints, options)
     except OpsError as error:
         info(f"error: {error}")
         return error.exit_code
+    except AwsFailure as error:
+        info(f"error: {explain(error, endpoints) if endpoints else error}")
+        return 1
     except KeyboardInterrupt:
         info("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of standard output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:  # a person is told what to do; whoever mends it finds the rest in the file
+        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        info(f"error: {options.command} met something that it does not know ({told}){_kept(error)}: run make status")
+        return 1
 
 
 def _upload(endpoints: Endpoints, options: argparse.Namespace) -> int:
@@ -113,6 +123,17 @@ def _logs(endpoints: Endpoints, options: argparse.Namespace) -> int:
 
 
 _COMMANDS = {"upload": _upload, "workload": _workload, "status": _status, "logs": _logs, "verify": _verify}
+
+
+def _kept(error: Exception) -> str:
+    """Write the traceback to a file of its own; returns where, for the end of a sentence."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="smart-classroom-", suffix=".log")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            traceback.print_exception(error, file=file)
+    except OSError:
+        return ""
+    return f", details are in {name}"
 
 
 def _seconds(text: str) -> float:
