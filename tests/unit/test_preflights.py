@@ -23,7 +23,11 @@ FACTS: dict[str, Any] = {
 
 def controller(disk: int = 50000, **facts: Any) -> list[str]:
     found: list[str] = evaluate(
-        "control_node", "__control_node_problems", ansible_facts=FACTS | facts, __control_node_disk=disk
+        "control_node",
+        "__control_node_problems",
+        ansible_facts=FACTS | facts,
+        __control_node_disk=disk,
+        __control_node_machine={"problems": []},
     )
     return found
 

@@ -2,8 +2,9 @@
 
 Ansible's ``async`` loses the output until the end and knows nothing of a run that was killed. Here the command belongs
 to a directory: ``<directory>/<name>/`` holds ``job.json`` (what runs), ``log`` (its output) and, when it has ended,
-``rc``. A job of the same name that makes something else, because the code changed meanwhile, is ended first. A lock on ``lock``, held by the job for as long as it lives, says whether it runs; so a killed playbook run
-finds its build again instead of starting a second one. See the module of the same name for the parameters.
+``rc``. A lock on ``lock``, held by the job for as long as it lives, says whether it runs; so a killed playbook run
+finds its build again instead of starting a second one. A job of the same name that makes something else, because the
+code changed meanwhile, is ended first. See the module of the same name for the parameters.
 """
 
 from __future__ import annotations

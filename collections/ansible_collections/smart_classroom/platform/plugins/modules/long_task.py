@@ -10,7 +10,8 @@ description:
   - Starts a command detached from the playbook run, or follows it to its end while printing its phase and the time.
   - >-
     A job that runs already is attached to if it makes the same thing, so a build that was started early, or by a run
-    that was interrupted, is not started twice; one that makes something else is ended first. A line C(phase: text) in the command's output names the phase.
+    that was interrupted, is not started twice; one that makes something else is ended first. A line C(phase: text) in
+    the command's output names the phase.
   - The task always runs the command; guard it with C(when) on what the command makes.
 options:
   name:
