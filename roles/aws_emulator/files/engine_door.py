@@ -45,7 +45,7 @@ ALLOWED: tuple[tuple[str, re.Pattern[str], frozenset[str]], ...] = tuple(
         ("POST", _CONTAINER + r"/stop", "t"),
         ("POST", _CONTAINER + r"/kill", "signal"),
         ("POST", _CONTAINER + r"/wait", "condition"),
-        ("DELETE", _CONTAINER, "force v"),
+        ("DELETE", _CONTAINER, "force v link"),
     )
 )
 # Of a container to be made. Everything else must be empty.

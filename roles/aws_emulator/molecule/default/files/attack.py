@@ -1,6 +1,6 @@
 """Tries to reach the container engine through the emulator's API, as whoever owns the virtual machine could.
 
-Usage: attack.py ENDPOINT. Prints what each attempt led to; whether a container came of it, the caller looks at the engine.
+Usage: attack.py ENDPOINT. Prints what each attempt led to; whether a container came of it, the engine is asked.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def database() -> object:
         DBInstanceClass="db.t3.micro",
         Engine="postgres",
         MasterUsername="a",
-        MasterUserPassword="unchecked",  # noqa: S106 of an emulator that is thrown away
+        MasterUserPassword="unchecked",
         AllocatedStorage=20,
     )
     return instance["DBInstance"]["DBInstanceStatus"]
