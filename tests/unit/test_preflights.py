@@ -45,6 +45,22 @@ def test_everything_that_a_controller_lacks_is_reported_together() -> None:
     assert "900 MB of disk" in found[3]
 
 
+def test_an_engine_that_is_there_is_kept() -> None:
+    """docker-ce and docker.io exclude one another."""
+    packages = ["docker.io", "skopeo"]
+
+    def installed(program: str) -> Any:
+        return evaluate(
+            "control_node",
+            "__control_node_packages",
+            control_node_packages=packages,
+            __control_node_engine_programs=[program],
+        )
+
+    assert installed("/bin/sh") == ["skopeo"]
+    assert sorted(installed("/nonexistent")) == packages
+
+
 def cloud(routes: list[dict[str, str]], disk: int = 50000, network: bool = True, **facts: Any) -> list[str]:
     found: list[str] = evaluate(
         "openstack_allinone",
