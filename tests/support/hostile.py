@@ -105,3 +105,14 @@ def settings(directory: Path, trap: str) -> dict[str, dict[str, str]]:
             "OS_CLOUD": "x",
         },
     }
+
+
+def groups(sets: dict[str, dict[str, str]]) -> list[dict[str, str]]:
+    """The sets, put together as far as they do not contradict one another."""
+    made: list[dict[str, str]] = []
+    for values in sets.values():
+        fitting = next((one for one in made if one | values == values | one), None)
+        if fitting is None:
+            made.append(fitting := {})
+        fitting.update(values)
+    return made

@@ -22,7 +22,7 @@ from classroom_ops import meeting
 from classroom_ops.aws import Aws, AwsFailure
 from classroom_ops.closed import KEEP, closed, environment_of, own_networks, without_proxy
 from classroom_ops.environment import parse
-from tests.support.hostile import settings
+from tests.support.hostile import groups, settings
 from tests.support.trap import Trap, trap
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,17 +156,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "roles").mkdir()
     (root / "playbooks/probe.yml").write_text(PROBE)
     return root
-
-
-def groups(sets: dict[str, dict[str, str]]) -> list[dict[str, str]]:
-    """The sets, put together as far as they do not contradict one another."""
-    made: list[dict[str, str]] = []
-    for values in sets.values():
-        fitting = next((one for one in made if one | values == values | one), None)
-        if fitting is None:
-            made.append(fitting := {})
-        fitting.update(values)
-    return made
 
 
 def run(project: Path, *argv: str, **variables: str) -> subprocess.CompletedProcess[str]:

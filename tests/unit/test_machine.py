@@ -113,7 +113,7 @@ def test_who_holds_apts_lock_is_named(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(1, flush=True); input()",
+            "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(1, flush=True); input()",  # noqa: E501
             str(lock),
         ],
         stdin=subprocess.PIPE,
