@@ -42,7 +42,7 @@ if str(ROOT) not in sys.path:
 from classroom_ops import closed, meeting
 
 # Playbooks that change nothing. verify-pipeline sends a clip of its own and removes it.
-LOOKING = frozenset({"check-prerequisites", "verify-parts", "verify-pipeline"})
+LOOKING = frozenset({"check-prerequisites", "verify-parts", "verify-pipeline", "show-costs"})
 _OF_A_SCENARIO = ("ANSIBLE_", "MOLECULE_", "SCENARIO_", "PYTHON")
 
 
