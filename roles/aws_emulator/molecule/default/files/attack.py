@@ -20,13 +20,13 @@ def client(service: str) -> Any:
     """A client of the emulator."""
     create: Any = boto3.client
     config = Config(connect_timeout=5, read_timeout=60, retries={"total_max_attempts": 1})
-    return create(service, endpoint_url=sys.argv[1], config=config)
+    return create(service, endpoint_url=sys.argv[1], region_name="us-east-1", config=config)
 
 
 def ecs_with_the_hosts_disk() -> object:
     """A task that has the host's root directory in it, and every right."""
     ecs = client("ecs")
-    ecs.create_cluster(clusterName="a")
+    ecs.create_cluster(clusterName="thief")
     disk = {"name": "host", "host": {"sourcePath": "/"}}
     container = {
         "name": "a",
@@ -35,8 +35,8 @@ def ecs_with_the_hosts_disk() -> object:
         "memory": 64,
         "mountPoints": [{"sourceVolume": "host", "containerPath": "/host"}],
     }
-    ecs.register_task_definition(family="a", containerDefinitions=[container], volumes=[disk])
-    answer = ecs.run_task(cluster="a", taskDefinition="a")
+    ecs.register_task_definition(family="thief", containerDefinitions=[container], volumes=[disk])
+    answer = ecs.run_task(cluster="thief", taskDefinition="thief")
     return answer["failures"] or [task["lastStatus"] for task in answer["tasks"]]
 
 
@@ -51,17 +51,17 @@ def codebuild() -> object:
     }
     source = {"type": "NO_SOURCE", "buildspec": "version: 0.2\nphases: {build: {commands: [id]}}"}
     artifacts = {"type": "NO_ARTIFACTS"}
-    build.create_project(name="a", source=source, artifacts=artifacts, environment=environment, serviceRole=ROLE)
-    return build.start_build(projectName="a")["build"]["buildStatus"]
+    build.create_project(name="thief", source=source, artifacts=artifacts, environment=environment, serviceRole=ROLE)
+    return build.start_build(projectName="thief")["build"]["buildStatus"]
 
 
 def database() -> object:
     """A database's container."""
     instance = client("rds").create_db_instance(
-        DBInstanceIdentifier="a",
+        DBInstanceIdentifier="thief",
         DBInstanceClass="db.t3.micro",
         Engine="postgres",
-        MasterUsername="a",
+        MasterUsername="thief",
         MasterUserPassword="unchecked",
         AllocatedStorage=20,
     )
@@ -71,14 +71,14 @@ def database() -> object:
 def cluster() -> object:
     """A Kubernetes cluster, whose container has every right."""
     network = {"subnetIds": ["subnet-1", "subnet-2"]}
-    return client("eks").create_cluster(name="a", roleArn=ROLE, resourcesVpcConfig=network)["cluster"]["status"]
+    return client("eks").create_cluster(name="thief", roleArn=ROLE, resourcesVpcConfig=network)["cluster"]["status"]
 
 
 def function_of_any_image() -> object:
     """A function of an image that is on this machine, but not the function's."""
     functions = client("lambda")
-    functions.create_function(FunctionName="a", Role=ROLE, PackageType="Image", Code={"ImageUri": IMAGE})
-    return functions.invoke(FunctionName="a")["FunctionError"]
+    functions.create_function(FunctionName="thief", Role=ROLE, PackageType="Image", Code={"ImageUri": IMAGE})
+    return functions.invoke(FunctionName="thief")["FunctionError"]
 
 
 def main() -> None:
