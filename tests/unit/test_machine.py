@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -12,8 +14,21 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.smart_classroom.platform.plugins.module_utils import machine
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "roles/control_node/files/machine.py"
 
+
+class _Machine:
+    """The functions of the program."""
+
+    def __init__(self) -> None:
+        vars(self).update(runpy.run_path(str(PROGRAM)))
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+machine = _Machine()
 PORT = {"what": "the AWS emulator", "setting": "aws_emulator_port", "address": "172.30.0.10"}
 RANGES: list[dict[str, Any]] = [
     {"range": "172.30.0.0/24", "setting": "smart_classroom_network_cidr", "network": "smart-classroom", "bridge": "br"},
@@ -198,7 +213,35 @@ def test_setup_reports_before_it_installs(tmp_path: Path) -> None:
     root = tmp_path / "a b"
     root.mkdir()
     done = subprocess.run(
-        [sys.executable, "-I", machine.__file__, str(root)], capture_output=True, text=True, check=False, timeout=30
+        [sys.executable, "-I", str(PROGRAM), str(root)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
     )
     assert done.returncode == 1
     assert "setup: the path of the checkout has a blank in it" in done.stderr
+
+
+def test_the_role_is_told_everything(tmp_path: Path) -> None:
+    wanted = {
+        "minimum_memory_mb": 0,
+        "minimum_disk_mb": 10**9,
+        "packages": [],
+        "kernel": ["/dev/nonexistent=no_such_module"],
+        "ports": [],
+        "ranges": [{"range": "127.0.0.0/8", "setting": "nothing"}],
+    }
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), str(tmp_path)],
+        input=json.dumps(wanted),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    found = json.loads(done.stdout)
+    assert len(found) >= 2
+    assert "MB of disk are free in Docker's directory" in found[0]
+    assert "no_such_module" in found[1]

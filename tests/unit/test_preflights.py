@@ -27,7 +27,7 @@ def controller(disk: int = 50000, **facts: Any) -> list[str]:
         "__control_node_problems",
         ansible_facts=FACTS | facts,
         __control_node_disk=disk,
-        __control_node_machine={"problems": []},
+        __control_node_machine={"stdout": "[]"},
     )
     return found
 

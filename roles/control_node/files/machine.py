@@ -1,6 +1,8 @@
 """What this machine lacks, or has that stands in the way: a sentence with its remedy for each; nothing is changed.
 
-Standard library only: ``bin/setup`` runs this file by itself before it installs anything.
+Usage: machine.py CHECKOUT, and the JSON of what is wanted on standard input (`problems`); prints a list in JSON.
+Without anything on standard input, as ``bin/setup`` runs it before it installs anything, it looks at the checkout and
+at apt, and fails when something stands in the way. Standard library only.
 """
 
 from __future__ import annotations
@@ -238,8 +240,8 @@ def of_ranges(
             what
             for other, what, thing in used
             if other.overlaps(network)
-            and not (thing.get("dev") == one["bridge"] or (thing.get("gateway") or "-") == one.get("via", ""))
-            and thing.get("Name") != one["network"]
+            and not (thing.get("dev", "-") == one.get("bridge") or thing.get("gateway", "-") == one.get("via"))
+            and thing.get("Name", "-") != one.get("network")
         ]
         if clashes:
             free = free_range(network.prefixlen, taken)
@@ -274,8 +276,14 @@ def _loadable(module: str) -> bool:
         return False
 
 
-def problems(wanted: Mapping[str, Any]) -> list[str]:
-    """Everything, by the parameters of the module ``machine_problems``."""
+def problems(root: Path, wanted: Mapping[str, Any]) -> list[str]:
+    """Everything about this machine.
+
+    Args:
+        root: the checkout.
+        wanted: ``minimum_memory_mb``, ``minimum_disk_mb``; ``packages`` that will be installed where they are missing;
+            ``kernel``, as `of_the_kernel` takes it; ``ports`` and ``ranges``, as `of_ports` and `of_ranges` do.
+    """
     information = json.loads(asked("docker", "info", "--format", "{{json .}}") or "{}")
     try:
         settings = json.loads(Path("/etc/docker/daemon.json").read_text(encoding="utf-8"))
@@ -287,7 +295,7 @@ def problems(wanted: Mapping[str, Any]) -> list[str]:
     directory = Path(information.get("DockerRootDir") or settings.get("data-root") or "/var/lib/docker")
     missing = wanted["packages"] and not asked("dpkg-query", "--show", *wanted["packages"])
     return [
-        *of_the_checkout(Path(wanted["project"]).resolve()),
+        *of_the_checkout(root),
         *of_memory(wanted["minimum_memory_mb"], memory_limit_mb()),
         *of_disk(directory, wanted["minimum_disk_mb"]),
         *of_the_kernel(wanted["kernel"]),
@@ -309,7 +317,16 @@ def _command_of(program: str) -> str:
     return ""
 
 
-if __name__ == "__main__":  # bin/setup, before it installs what makes a virtual environment
-    here = [*of_the_checkout(Path(sys.argv[1]).resolve()), *of_apt()]
-    sys.stderr.write("".join(f"setup: {problem}\n" for problem in here))
-    sys.exit(1 if here else 0)
+def main() -> int:
+    """Run as a program."""
+    root, given = Path(sys.argv[1]).resolve(), "" if sys.stdin.isatty() else sys.stdin.read()
+    if given:
+        sys.stdout.write(json.dumps(problems(root, json.loads(given))))
+        return 0
+    found = [*of_the_checkout(root), *of_apt()]
+    sys.stderr.write("".join(f"setup: {problem}\n" for problem in found))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
