@@ -1,5 +1,6 @@
 # What a person and CI call, by the same names. `make help` lists it.
-SHELL := /bin/bash
+# bash, in the closed environment: recipes see few of the shell's variables (docs/local-machine.md).
+SHELL := tools/closed/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
@@ -20,15 +21,14 @@ OPERANDS := VIDEO VIDEOS KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT CLA
 	OUTPUT ROUNDS SEED GIT_BASE HOST KIND DEPTH
 $(foreach name,$(OPERANDS),$(eval override $(name) := $(if $(filter command,$(firstword $(origin $(name)))),$$(value $(name)))))
 export $(OPERANDS)
+export SMART_CLASSROOM_ENVIRONMENT = $(ENVIRONMENT)
+export SMART_CLASSROOM_KEEP := $(SMART_CLASSROOM_KEEP) $(OPERANDS)
 # $(call need,NAME): stop with a sentence where the target's operand is missing.
 need = @if [ -z "$${$(1)}" ]; then echo '$@: $(1) is missing: make $@ $(1)=…   (make help)' >&2; exit 2; fi
 
 PATH := $(CURDIR)/.venv/bin:$(PATH)
 # BLAS threads busy-wait; one thread for each process avoids oversubscribing the CPUs.
 export OPENBLAS_NUM_THREADS = 1
-# Without bytecode files Ansible is compiled in each of its processes, half a second each time. Unbuffered, Python reads each of
-# its modules byte by byte from a pipe.
-unexport PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED
 PLAYBOOK = ansible-playbook -i inventory/$(ENVIRONMENT)
 VAULT_PASSWORD_FILE ?= $(HOME)/.config/smart-classroom/$(ENVIRONMENT).vault-password
 ifneq ($(wildcard $(VAULT_PASSWORD_FILE)),)
@@ -141,7 +141,7 @@ lint-code: export MYPY_CACHE_DIR = $(CURDIR)/.cache/mypy
 lint-code: dev
 	@ruff check .
 	ruff format --check .
-	mypy conftest.py classroom_contract classroom_ops collections tests tools/roles-readme tools/lint-ansible tools/lint-prose bin/test bin/vault-init
+	mypy conftest.py classroom_contract classroom_ops collections playbooks/vars_plugins tests tools/roles-readme tools/lint-ansible tools/lint-prose bin/test bin/vault-init
 	(cd benchmarks; MYPYPATH=.:..:../lambda_src:../tests/media mypy --config-file ../pyproject.toml .)
 	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests:..:../tests/media mypy --config-file ../pyproject.toml .); done
 	for script in roles/*/files/*.py; do MYPYPATH="$$(dirname "$$script")" mypy "$$script"; done

@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -137,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 not, 2 typed wrongly or drifted, 130 interrupted."""
     options = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)
+    endpoints = None
     try:
         if options.command == "environments":
             show(environments.table(), stderr=False)
@@ -149,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         info(f"error: {error}")
         return error.exit_code
     except AwsFailure as error:
-        info(f"error: {explain(error, endpoints)}")
+        info(f"error: {explain(error, endpoints) if endpoints else error}")
         return 1
     except KeyboardInterrupt:
         info("interrupted")
@@ -157,6 +160,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of standard output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:  # a person is told what to do; whoever mends it finds the rest in the file
+        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        info(f"error: {options.command} met something that it does not know ({told}){_kept(error)}: run make status")
+        return 1
 
 
 def _upload(endpoints: Endpoints, options: argparse.Namespace) -> int:
@@ -332,6 +339,17 @@ def _switch(text: str) -> bool:
 
 
 _SWITCH: dict[str, Any] = {"type": _switch, "default": False, "metavar": "true|false"}
+
+
+def _kept(error: Exception) -> str:
+    """Write the traceback to a file of its own; returns where, for the end of a sentence."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="smart-classroom-", suffix=".log")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            traceback.print_exception(error, file=file)
+    except OSError:
+        return ""
+    return f", details are in {name}"
 
 
 def _seconds(text: str) -> float:

@@ -31,13 +31,13 @@ SHOW_PLAY = """
   gather_facts: false
   vars:
     ansible_python_interpreter: "{{ ansible_playbook_python }}"
-    smart_classroom_environment: "{{ lookup('env', 'SHOWN_ENVIRONMENT') }}"
+    smart_classroom_environment: "{{ lookup('env', 'SMART_CLASSROOM_SHOWN_ENVIRONMENT') }}"
   tasks:
     - ansible.builtin.copy:
         content: "{{ dict(names | zip(names | map('extract', vars))) | to_json }}"
-        dest: "{{ lookup('env', 'SHOWN') }}"
+        dest: "{{ lookup('env', 'SMART_CLASSROOM_SHOWN') }}"
       vars:
-        names: "{{ lookup('env', 'SHOWN_NAMES').split(',') }}"
+        names: "{{ lookup('env', 'SMART_CLASSROOM_SHOWN_NAMES').split(',') }}"
 """
 
 
@@ -63,9 +63,9 @@ def playbooks_see(directory: Path, names: str, *arguments: str, environment: str
     done = make(
         *arguments,
         f"PLAYBOOK={program}",
-        SHOWN=str(shown),
-        SHOWN_NAMES=names,
-        SHOWN_ENVIRONMENT=environment,
+        SMART_CLASSROOM_SHOWN=str(shown),
+        SMART_CLASSROOM_SHOWN_NAMES=names,
+        SMART_CLASSROOM_SHOWN_ENVIRONMENT=environment,
         **shell,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -24,7 +24,11 @@ FACTS: dict[str, Any] = {
 
 def controller(disk: int = 50000, **facts: Any) -> list[str]:
     found: list[str] = evaluate(
-        "control_node", "__control_node_problems", ansible_facts=FACTS | facts, __control_node_disk=disk
+        "control_node",
+        "__control_node_problems",
+        ansible_facts=FACTS | facts,
+        __control_node_disk=disk,
+        __control_node_machine={"stdout": "[]"},
     )
     return found
 
@@ -40,6 +44,22 @@ def test_everything_that_a_controller_lacks_is_reported_together() -> None:
     assert "sudo make up" in found[1]
     assert "4000 MB of memory" in found[2]
     assert "900 MB of disk" in found[3]
+
+
+def test_an_engine_that_is_there_is_kept() -> None:
+    """docker-ce and docker.io exclude one another."""
+    packages = ["docker.io", "skopeo"]
+
+    def installed(program: str) -> Any:
+        return evaluate(
+            "control_node",
+            "__control_node_packages",
+            control_node_packages=packages,
+            __control_node_engine_programs=[program],
+        )
+
+    assert installed("/bin/sh") == ["skopeo"]
+    assert sorted(installed("/nonexistent")) == packages
 
 
 def cloud(

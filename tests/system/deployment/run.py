@@ -28,6 +28,7 @@ from typing import Any
 
 import boto3
 
+from classroom_ops import closed
 from tests.support.servers import account_server, free_port
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -91,7 +92,8 @@ class Deployment:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         # What EC2 and Budgets are asked, the other emulator answers.
         services = {f"AWS_ENDPOINT_URL_{name}": endpoint_of_ec2 for name in ("EC2", "BUDGETS")}
-        self.environment = {**clean, **CREDENTIALS, **services, "AWS_ENDPOINT_URL": ENDPOINT}
+        services["AWS_ENDPOINT_URL"] = ENDPOINT
+        self.environment = {**clean, **CREDENTIALS, **services, closed.KEEP: " ".join(services)}
         self.number = 0
 
     def run(self, what: str, *argv: str, fails: bool = False) -> str:
