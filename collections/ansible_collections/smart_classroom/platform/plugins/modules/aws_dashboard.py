@@ -112,9 +112,9 @@ def main() -> None:
         result = run(aws_client("cloudwatch"), module.params, module.check_mode)
     except (*AWS_ERRORS, ValueError) as error:
         module.fail_json(
-            msg=f"The dashboard {module.params['name']} could not be set: {error}. If AWS refused, these credentials may "
-            "not manage dashboards (cloudwatch:GetDashboard, PutDashboard, DeleteDashboards); set alarms_dashboard to false "
-            "to do without."
+            msg=f"The dashboard {module.params['name']} could not be set: {error}. If AWS refused, these credentials "
+            "may not manage dashboards (cloudwatch:GetDashboard, PutDashboard, DeleteDashboards); set alarms_dashboard "
+            "to false to do without."
         )
     module.exit_json(**result)
 
