@@ -172,6 +172,58 @@ def test_prod_protects_what_dev_may_lose() -> None:
     assert json.dumps(prod).count("0.0.0.0/0") == 0
 
 
+LEVELS = ["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"]
+
+
+def facts(environment: str, *names: str) -> list[Any]:
+    """Values as the controller sees them."""
+    asked = ["ansible", "-i", f"inventory/{environment}", "controller", "-m", "debug"]
+    done = run(*asked, "-a", "msg={{ [" + ", ".join(names) + "] }}")
+    found: list[Any] = yaml.safe_load(done.stdout.partition("=>")[2])["msg"]
+    return found
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_image_login_flavor_and_processor_fit_each_other(environment: str) -> None:
+    """A server of the flavor starts from the image, and the login is the one that its user data makes."""
+    image, properties, login, flavor, memory, source = facts(
+        environment,
+        "smart_classroom_image_facts",
+        "glance_image_properties",
+        "nova_server_user",
+        "nova_server_flavor",
+        "poller_memory_max_mb | default(256)",
+        "glance_image_source",
+    )
+    assert properties["os_admin_user"] == login
+    assert login not in ("root", image["login"]), "the image's own login would hide that user data makes ours"
+    assert flavor["disk_gb"] > image["minimum_disk_gb"]
+    assert flavor["ram_mb"] >= image["minimum_memory_mb"] + memory
+    assert source == image["source"]
+    wanted = merged(environment).get("devstack_guest_cpu"), merged(environment).get("openstack_allinone_guest_cpu")
+    assert any("smart_classroom_image_facts.cpu" in str(value) for value in wanted)
+
+
+def test_the_login_is_the_same_everywhere() -> None:
+    assert {facts(environment, "nova_server_user")[0] for environment in ENVIRONMENTS} == {"classroom"}
+
+
+def test_each_image_is_described_whole() -> None:
+    images = merged("dev")["smart_classroom_images"]
+    assert {"centos-stream-9", "centos-stream-10", "debian-12", "debian-13", "ubuntu-24.04"} <= set(images)
+    for name, image in images.items():
+        assert image["cpu"] in LEVELS, name
+        assert {"title", "source", "distribution", "version", "login", "minimum_disk_gb", "minimum_memory_mb"} <= set(
+            image
+        )
+        if image["source"] == "url":
+            assert image["url"].startswith("https://"), name
+            # From the same directory, so that an image and its checksum are of one day.
+            assert image["url"].rpartition("/")[0] == image["checksum"].rpartition("/")[0], name
+            assert image["login"], name
+    assert images["centos-stream-10"]["cpu"] == "x86-64-v3"
+
+
 # Where a value of the inventories may be written out: in the default of the role that it belongs to.
 ONCE = {
     "/var/lib/smart-classroom/results": ["inventory/common/group_vars/all/poller.yml"],

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.role_variables import evaluate
 
+ROOT = Path(__file__).resolve().parents[2]
 OPERATOR = "192.0.2.1/32"
 
 
@@ -42,7 +47,6 @@ def network(**changes: Any) -> list[str]:
         "__neutron_network_routers": {"routers": [{"id": "r", "external_gateway_info": {"network_id": "e"}}]},
         "__neutron_network_ports": {"resources": [{"device_id": "r", "fixed_ips": [{"subnet_id": "s"}]}]},
         "__neutron_network_subnets": {"resources": [{"id": "s"}]},
-        "__neutron_network_keys": {"keypairs": [{"public_key": "ssh-ed25519 AAAA smart-classroom\n"}]},
         "__neutron_network_groups": {"security_groups": []},
     }
     found: list[str] = evaluate("neutron_network", "__neutron_network_differences", **(known | changes))
@@ -62,7 +66,6 @@ def test_a_network_as_it_should_be_differs_in_nothing() -> None:
             {"__neutron_network_ports": {"resources": [{"device_id": "other", "fixed_ips": [{"subnet_id": "s"}]}]}},
             "the way from the router to the servers",
         ),
-        ({"__neutron_network_keys": {"keypairs": [{"public_key": "ssh-ed25519 BBBB x"}]}}, "the key pair"),
         ({"__neutron_network_private": {"changed": True}}, "the private network"),
         ({"__neutron_network_subnet": {"changed": False, "skipped": True}}, "the subnet of the servers"),
     ],
@@ -81,6 +84,25 @@ def test_a_rule_that_somebody_added_is_shown() -> None:
         __neutron_network_groups={"security_groups": [{"security_group_rules": rules}]},
     )
     assert found == "the security group, which lets in tcp 443 from anybody"
+
+
+def test_a_part_of_the_hosts_network_that_changed_or_could_not_be_looked_at_differs() -> None:
+    same, skipped = (
+        {"changed": False},
+        {"changed": False, "skipped": True, "skip_reason": "Conditional result was False"},
+    )
+    parts: dict[str, Any] = {f"__ec2_host_{name}": same for name in ("vpc", "subnet", "gateway", "routes", "group")}
+    assert evaluate("ec2_host", "__ec2_host_network_differences", **parts) == []
+    parts |= {"__ec2_host_vpc": {"changed": True}, "__ec2_host_routes": skipped, "__ec2_host_group": skipped}
+    found = evaluate("ec2_host", "__ec2_host_network_differences", **parts)
+    assert found == ["vpc", "route table", "security group"]
+
+
+def test_the_hosts_things_are_found_by_their_name_and_two_tags() -> None:
+    tags = {"project": "p", "environment": "dev", "owner": "somebody"}
+    found = evaluate("ec2_host", "__ec2_host_filters", ec2_host_name="p-dev", ec2_host_tags=tags)
+    assert found == {"tag:project": "p", "tag:environment": "dev", "tag:Name": "p-dev"}
+    assert evaluate("ec2_host", "__ec2_host_filters", ec2_host_name="x", ec2_host_tags={}) == {"tag:Name": "x"}
 
 
 def server(**changes: Any) -> dict[str, Any]:
@@ -129,6 +151,61 @@ def test_servers_as_they_should_be_differ_in_nothing() -> None:
 )
 def test_what_differs_in_servers_is_named(found: list[dict[str, Any]], fixed: str | None, named: str) -> None:
     assert named in servers(*found, fixed=fixed)
+
+
+def user_data(ssh_dir: Path) -> str:
+    text: str = evaluate(
+        "nova_server", "lookup('ansible.builtin.template', 'user_data.j2')", nova_server_ssh_dir=str(ssh_dir)
+    )
+    return text
+
+
+def test_user_data_makes_the_operators_login_its_key_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "id_ed25519.pub").write_text("ssh-ed25519 AAAA smart-classroom\n")
+    header, _, rest = user_data(tmp_path).partition("\n")
+    assert header == "#cloud-config"
+    wanted = yaml.safe_load(rest)
+    assert wanted == json.loads(rest)
+    assert set(wanted) == {"users", "disable_root", "ssh_pwauth"}
+    assert (wanted["disable_root"], wanted["ssh_pwauth"]) == (True, False)
+    # No "default": the image's own login is not made either.
+    (user,) = wanted["users"]
+    assert (user["name"], user["lock_passwd"]) == ("classroom", True)
+    assert user["ssh_authorized_keys"] == ["ssh-ed25519 AAAA smart-classroom"]
+
+
+def test_the_small_guest_makes_the_login_that_the_user_data_asks_for(tmp_path: Path) -> None:
+    """The program of the built image, with the programs of a system that notes what it is asked for."""
+    (tmp_path / "id_ed25519.pub").write_text("ssh-ed25519 AAAA smart-classroom\n")
+    (tmp_path / "user-data").write_text(user_data(tmp_path))
+    for program, code in (("getent", 2), ("useradd", 0), ("chown", 0)):
+        path = tmp_path / program
+        path.write_text(f'#!/bin/sh\necho "{program} $*" >> {tmp_path}/asked\nexit {code}\n')
+        path.chmod(0o755)
+    (tmp_path / "home/classroom").mkdir(parents=True)
+    (tmp_path / "sudoers.d").mkdir()
+    program = (ROOT / "roles/glance_image/files/image/agent/usr/local/sbin/guest-users").read_text()
+    program = program.replace('"/home"', f'"{tmp_path}/home"').replace("/etc/sudoers.d", f"{tmp_path}/sudoers.d")
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+
+    def run(file: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-c", program, str(tmp_path / file)]
+        return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+
+    for _ in range(2):  # it may have been cut off the first time
+        done = run("user-data")
+        assert (done.returncode, done.stdout) == (0, "guest: login classroom is made\n"), done.stderr
+    assert (
+        "useradd --create-home --comment Smart Classroom operator --shell /bin/bash classroom"
+        in (tmp_path / "asked").read_text()
+    )
+    keys = tmp_path / "home/classroom/.ssh/authorized_keys"
+    assert keys.read_text() == "ssh-ed25519 AAAA smart-classroom\n"
+    assert (keys.stat().st_mode & 0o777, keys.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert (tmp_path / "sudoers.d/90-user-data").read_text() == "classroom ALL=(ALL) NOPASSWD:ALL\n"
+    (tmp_path / "script").write_text("#!/bin/sh\n")
+    refused = run("script")
+    assert (refused.returncode, "begins with '#!/bin/sh'" in refused.stderr) == (1, True)
 
 
 def test_the_key_of_a_server_that_is_gone_does_not_count(tmp_path: Path) -> None:

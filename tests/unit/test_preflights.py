@@ -41,7 +41,9 @@ def test_everything_that_a_controller_lacks_is_reported_together() -> None:
     assert "900 MB of disk" in found[3]
 
 
-def cloud(routes: list[dict[str, str]], disk: int = 50000, network: bool = True, **facts: Any) -> list[str]:
+def cloud(
+    routes: list[dict[str, str]], disk: int = 50000, network: bool = True, guest_cpu: str = "x86-64", **facts: Any
+) -> list[str]:
     found: list[str] = evaluate(
         "openstack_allinone",
         "__openstack_allinone_problems | reject('search', '/dev/net/tun|br_netfilter')",  # of the test's own machine
@@ -49,6 +51,8 @@ def cloud(routes: list[dict[str, str]], disk: int = 50000, network: bool = True,
         __openstack_allinone_routes={"stdout": json.dumps(routes)},
         __openstack_allinone_disk={"stdout_lines": ["Avail", f" {disk}"]},
         __openstack_allinone_network={"exists": network},
+        openstack_allinone_guest_cpu=guest_cpu,
+        __openstack_allinone_host={"virtualization": "qemu", "cpu": "x86-64-v4"},
     )
     return found
 
@@ -82,6 +86,7 @@ def devstack(expression: str = "__devstack_problems", **values: Any) -> Any:
         "__devstack_unit": {"stdout": "inactive"},
         "__devstack_stamp": {"msg": "file not found"},
         "__devstack_git": {"results": []},
+        "__devstack_host": {"virtualization": "qemu", "cpu": "x86-64-v4"},
         "__devstack_git_knocked": {"skipped": True},
     }
     known |= {f"devstack_{name}_password": "a1" for name in ("admin", "database", "rabbit", "service")}
@@ -95,6 +100,46 @@ def test_debian_12_under_systemd_is_accepted_and_nothing_else() -> None:
     assert len(found) == 2
     assert "Ubuntu 24" in found[0]
     assert "systemd" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("virtualization", "cpu", "image", "refused"),
+    [
+        ("kvm", "x86-64-v4", "x86-64-v3", False),
+        ("kvm", "x86-64-v2", "x86-64-v3", True),
+        # Emulated, the host's own processor does not count.
+        ("qemu", "x86-64-v4", "x86-64-v3", True),
+        ("qemu", "x86-64-v4", "x86-64-v2", False),
+    ],
+)
+def test_an_image_that_needs_more_than_guests_get_is_refused_before_anything_is_made(
+    virtualization: str, cpu: str, image: str, refused: bool
+) -> None:
+    found = devstack(
+        __devstack_host={"virtualization": virtualization, "cpu": cpu},
+        devstack_guest_cpu=image,
+    )
+    assert len(found) == refused
+    if refused:
+        assert (
+            f"the image of the servers needs a processor of the level {image}, and guests get x86-64-v2 here"
+            in found[0]
+        )
+        assert "choose a smart_classroom_image whose cpu is lower, debian-13 for one" in found[0]
+        assert ("or a host with KVM" in found[0]) is (virtualization == "qemu")
+
+
+@pytest.mark.parametrize(("virtualization", "mode"), [("kvm", "host-passthrough"), ("qemu", "custom")])
+def test_local_conf_says_which_processor_guests_get(virtualization: str, mode: str) -> None:
+    text = devstack("__devstack_local_conf", __devstack_host={"virtualization": virtualization, "cpu": "x86-64-v3"})
+    assert f"\nLIBVIRT_TYPE={virtualization}\nLIBVIRT_CPU_MODE={mode}\n" in text
+    assert ("LIBVIRT_CPU_MODEL=Nehalem\n" in text) is (virtualization == "qemu")
+
+
+def test_the_local_cloud_refuses_an_image_for_a_processor_that_it_does_not_emulate() -> None:
+    assert cloud([], guest_cpu="x86-64") == []
+    (found,) = cloud([], guest_cpu="x86-64-v2")
+    assert "needs a processor of the level x86-64-v2, and guests get x86-64 here" in found
 
 
 def test_addresses_that_cannot_work_are_refused() -> None:
@@ -159,6 +204,30 @@ def test_a_missing_branch_and_a_missing_repository_are_both_reported() -> None:
     assert "has no branch stable/2026.1" in found[0]
     assert "neutron.git" in found[1]
     assert "HTTP 404" in found[1]
+
+
+def test_a_server_of_gits_own_protocol_is_asked_for_the_branch_of_each_repository() -> None:
+    def listed(rc: int, name: str, *stderr: str) -> dict[str, Any]:
+        return {"rc": rc, "item": name, "stderr_lines": stderr}
+
+    base: dict[str, Any] = {"devstack_git_base": "git://mirror", "__devstack_git_knocked": {"state": "started"}}
+    assert devstack(**base) == []
+    assert devstack(**base, __devstack_git_listed={"results": [listed(0, "nova")]}) == []
+    answers = [
+        listed(0, "nova"),
+        listed(2, "glance"),
+        listed(128, "neutron", "fatal: remote error: access denied or repository not exported", "more"),
+        listed(124, "horizon"),
+    ]
+    found = devstack(**base, __devstack_git_listed={"results": answers})
+    assert found == [
+        "git://mirror/openstack/glance.git has no branch stable/2026.1: set devstack_branch to one that it has "
+        "(git ls-remote git://mirror/openstack/glance.git)",
+        "git://mirror/openstack/neutron.git cannot be fetched (fatal: remote error: access denied or repository not "
+        "exported): mirror it, or set devstack_git_base",
+        "git://mirror/openstack/horizon.git cannot be fetched (no answer within 20 s): mirror it, or set "
+        "devstack_git_base",
+    ]
 
 
 def test_a_git_server_that_is_not_there_is_reported_once() -> None:

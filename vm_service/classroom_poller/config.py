@@ -25,7 +25,6 @@ _RANGES: dict[str, tuple[int, int]] = {
     "backoff_base_seconds": (0, 900),
     "backoff_max_seconds": (0, 43200),
     "drain_seconds": (0, 900),
-    "rejected_limit": (0, 10000),
 }
 _PATHS = ("results_dir", "state_file", "metrics_file")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -57,13 +56,7 @@ class Config:
     backoff_base_seconds: int = 2
     backoff_max_seconds: int = 300
     drain_seconds: int = 60
-    rejected_limit: int = 100
     log_level: str = "INFO"
-
-    @property
-    def rejected_dir(self) -> Path:
-        """Where messages that are no results are kept for a look, beside the results."""
-        return self.results_dir.parent / "rejected"
 
 
 def queue_arn(queue_url: str, region: str) -> str:

@@ -76,7 +76,7 @@ class Service:
         self._stop = stop
         self._ended = threading.Event()
         self.status = status
-        self._store = ResultStore(config.results_dir, config.rejected_dir, config.rejected_limit)
+        self._store = ResultStore(config.results_dir)
         uploads, answers = (
             LeasedQueue(clients.receiver, clients.sqs, url, config.visibility_seconds)
             for url in (config.input_queue_url, config.output_queue_url)

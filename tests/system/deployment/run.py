@@ -188,19 +188,11 @@ def values(git_base: str) -> dict[str, Any]:
         "devstack_local_conf_extra": (ROOT / "molecule/shared/devstack-host/files/local.conf").read_text(
             encoding="utf-8"
         ),
-        # The function runs on this machine, and no mirror of CentOS is assumed to be in reach.
+        # The function runs on this machine.
         "lambda_image_architecture": "x86_64",
-        "glance_image_source": "built",
-        "glance_image_url": "",
-        "glance_image_checksum": "",
-        "glance_image_properties": {
-            "description": "Debian 12 built on this machine",
-            "os_type": "linux",
-            "os_distro": "debian",
-            "os_version": "12",
-            "os_admin_user": "classroom",
-            "hw_rng_model": "virtio",
-        },
+        # No mirror of CentOS is assumed to be in reach. This one has what decides about a login and a start: the real cloud-init,
+        # another default login, a disk of 10 GB.
+        "smart_classroom_image": "built-cloud-init",
         **{f"vault_devstack_{name}_password": f"canary{secrets.token_hex(6)}" for name in passwords},
     }
 

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 
 from tests.system.iam.enforcing_account import (
     ALIAS,
+    ENCODINGS,
     FUNCTION,
     GALLERY_KEY,
     INPUT,
@@ -48,7 +49,7 @@ def queue_arn(name: str) -> str:
 
 INPUT_OBJECTS, OUTPUT_OBJECTS = f"arn:aws:s3:::{INPUT}/*", f"arn:aws:s3:::{OUTPUT}/*"
 TABLES, PICTURES = f"arn:aws:s3:::{OUTPUT}/*.csv", f"arn:aws:s3:::{OUTPUT}/*.jpg"
-GALLERY = f"arn:aws:s3:::{OUTPUT}/.gallery/*"
+GALLERY = f"arn:aws:s3:::{ENCODINGS}/*"
 TABLE_ARN = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{TABLE}"
 FUNCTION_ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{FUNCTION}"
 
@@ -94,7 +95,7 @@ def deleted_video(account: Account, key: str) -> None:
 
 def video_without_gallery(account: Account, key: str) -> None:
     """A video before the first enrolment: everybody is unknown, once S3 says that there are no known encodings."""
-    account.client("s3").delete_object(Bucket=OUTPUT, Key=GALLERY_KEY)
+    account.client("s3").delete_object(Bucket=ENCODINGS, Key=GALLERY_KEY)
     account.upload(key)
 
 
@@ -103,15 +104,20 @@ def unreadable_video(account: Account, key: str) -> None:
     account.upload(key, "text.mp4")
 
 
-def two_videos_one_failing(account: Account, key: str) -> None:
+def two_videos_one_failing(account: Account, key: str, other: str = "") -> None:
     """A message of two videos: as one fails it comes again, and the function asks whether the other is answered."""
-    names = {INPUT: key, "bucket-of-others": key}
+    names = {INPUT: key, "bucket-of-others": other or key}
     account.client("s3").put_object(Bucket=INPUT, Key=key, Body=(MEDIA / "joe-biden-360p.mp4").read_bytes())
     records = [
         {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": b}, "object": {"key": k}}}
         for b, k in names.items()
     ]
     account.send(INPUT_QUEUE, json.dumps({"Records": records}))
+
+
+def two_videos_one_never_answered(account: Account, key: str) -> None:
+    """The same, with another key for the one that fails: it is tried again, once S3 says that it has no answer."""
+    two_videos_one_failing(account, key, f"other-{key}")
 
 
 def no_result(account: Account, key: str) -> None:
@@ -136,6 +142,15 @@ def one_not_again(account: Account, key: str) -> bool:
     if not any("video_answered_before" in line and key in line for line in account.log().splitlines()):
         return False
     if not dead_letter(INPUT_QUEUE)(account, key):
+        return False
+    account.client("sqs").purge_queue(QueueUrl=account.queue_url(f"{INPUT_QUEUE}-dlq"))
+    return True
+
+
+def tried_again(account: Account, key: str) -> bool:
+    """The other video was looked at in two deliveries or more, and the message is taken out of the dead letters."""
+    failed = [line for line in account.log().splitlines() if "video_failed" in line and f"other-{key}" in line]
+    if len([line for line in failed if "s3:ListBucket" not in line]) < 2 or not dead_letter(INPUT_QUEUE)(account, key):
         return False
     account.client("sqs").purge_queue(QueueUrl=account.queue_url(f"{INPUT_QUEUE}-dlq"))
     return True
@@ -172,7 +187,8 @@ NEEDS = [
     Need("function", "s3:GetObject", GALLERY),
     Need("function", "s3:PutObject", OUTPUT_OBJECTS),
     Need("function", "s3:ListBucket", f"arn:aws:s3:::{INPUT}", deleted_video, dropped),
-    Need("function", "s3:ListBucket", f"arn:aws:s3:::{OUTPUT}", video_without_gallery, unknown),
+    Need("function", "s3:ListBucket", f"arn:aws:s3:::{OUTPUT}", two_videos_one_never_answered, tried_again),
+    Need("function", "s3:ListBucket", f"arn:aws:s3:::{ENCODINGS}", video_without_gallery, unknown),
     Need("function", "sqs:SendMessage", queue_arn(OUTPUT_QUEUE)),
     Need("function", "dynamodb:BatchGetItem", TABLE_ARN),
     Need("function", "s3:DeleteObject", PICTURES, unreadable_video, answered_without_student),
@@ -275,12 +291,16 @@ def read(bucket: str, key: str) -> dict[str, Any]:
 
 
 FOREIGN_TO_THE_FUNCTION: list[tuple[str, str, dict[str, Any]]] = [
-    ("s3", "put_object", {**read(OUTPUT, GALLERY_KEY), "Body": "{}"}),
+    ("s3", "put_object", {**read(ENCODINGS, GALLERY_KEY), "Body": "{}"}),
     ("s3", "put_object", {**read(INPUT, "a.mp4"), "Body": ""}),
     ("s3", "get_object", read(OUTPUT, "first.json")),
     ("s3", "delete_object", read(OUTPUT, "first.json")),
     ("s3", "delete_object", read(INPUT, "first.mp4")),
-    ("s3", "delete_object", read(OUTPUT, GALLERY_KEY)),
+    ("s3", "delete_object", read(ENCODINGS, GALLERY_KEY)),
+    ("s3", "delete_object", read(ENCODINGS, "history-101.json")),
+    ("s3", "list_object_versions", {"Bucket": ENCODINGS}),
+    ("s3", "get_object", read(OUTPUT, ".gallery/known-encodings.json")),
+    ("s3", "get_bucket_policy", {"Bucket": ENCODINGS}),
     ("s3", "get_bucket_policy", {"Bucket": OUTPUT}),
     ("s3", "delete_bucket_policy", {"Bucket": INPUT}),
     ("dynamodb", "scan", {"TableName": TABLE}),
@@ -307,7 +327,7 @@ def test_the_probe_can_do_what_the_function_can(pipeline: Account) -> None:
     """Otherwise every refusal above would prove nothing."""
     items = {"RequestItems": {TABLE: {"Keys": [{"name": {"S": "Joe Biden"}}]}}}
     assert pipeline.call_as_function("dynamodb", "batch_get_item", items) == ""
-    assert pipeline.call_as_function("s3", "get_object", read(OUTPUT, GALLERY_KEY)) == ""
+    assert pipeline.call_as_function("s3", "get_object", read(ENCODINGS, GALLERY_KEY)) == ""
 
 
 def test_other_calls_of_the_poller_are_refused(pipeline: Account) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_virtualization
-short_description: Say whether the processor of a machine runs guests, or whether they have to be emulated
+short_description: Say whether the processor of a machine runs guests, or whether they have to be emulated, and what its level is
 description:
   - Creates a virtual machine through C(/dev/kvm) and gives it up at once. Changes nothing.
   - The facts of M(ansible.builtin.setup) name the processor's flags and cannot try the device.
@@ -22,6 +22,10 @@ virtualization:
   description: V(kvm) where the processor runs guests, V(qemu) where they are emulated.
   returned: always
   type: str
+cpu:
+  description: The highest level of the x86-64 psABI that the processor has all instructions of, V(x86-64) to V(x86-64-v4).
+  returned: always
+  type: str
 """
 
 import fcntl
@@ -34,6 +38,28 @@ KVM_DEVICE = Path("/dev/kvm")
 KVM_GET_API_VERSION = 0xAE00
 KVM_CREATE_VM = 0xAE01
 KVM_API_VERSION = 12
+# What each level adds, by the names of /proc/cpuinfo. Source: x86-64 psABI, table "Micro-architecture levels"; abm is LZCNT, pni SSE3.
+# OSXSAVE has no name there: without it the kernel does not show avx.
+LEVELS = {
+    "x86-64-v2": {"cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3"},
+    "x86-64-v3": {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"},
+    "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+}
+
+
+def flags_of(cpuinfo: str) -> set[str]:
+    """The features of the processor, by the names of /proc/cpuinfo."""
+    return {flag for line in cpuinfo.splitlines() if line.startswith("flags") for flag in line.split()}
+
+
+def cpu_level(cpuinfo: str) -> str:
+    """The highest level that the processor has with all levels below it."""
+    flags, reached = flags_of(cpuinfo), "x86-64"
+    for level, needed in LEVELS.items():
+        if not needed <= flags:
+            break
+        reached = level
+    return reached
 
 
 def virtualization(cpuinfo: str, device: Path = KVM_DEVICE) -> str:
@@ -42,8 +68,7 @@ def virtualization(cpuinfo: str, device: Path = KVM_DEVICE) -> str:
     A device that opens is not enough: kernels exist whose /dev/kvm creates a machine that never gets past its firmware,
     because their processor has no hardware virtualization. So the processor has to have it too.
     """
-    flags = {flag for line in cpuinfo.splitlines() if line.startswith("flags") for flag in line.split()}
-    if not flags & {"vmx", "svm"}:
+    if not flags_of(cpuinfo) & {"vmx", "svm"}:
         return "qemu"
     try:
         kvm = os.open(device, os.O_RDWR | os.O_CLOEXEC)
@@ -61,7 +86,8 @@ def virtualization(cpuinfo: str, device: Path = KVM_DEVICE) -> str:
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    module.exit_json(changed=False, virtualization=virtualization(Path("/proc/cpuinfo").read_text(encoding="utf-8")))
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    module.exit_json(changed=False, virtualization=virtualization(cpuinfo), cpu=cpu_level(cpuinfo))
 
 
 if __name__ == "__main__":
