@@ -20,6 +20,7 @@ from ansible_collections.smart_classroom.platform.plugins.modules import (
     aws_access_key,
     aws_bucket_notification,
     aws_budget,
+    aws_dashboard,
     aws_image_function,
     aws_queue_protection,
     aws_repository,
@@ -582,6 +583,41 @@ class TestBudget:
         assert self.run(state="absent") == []
 
 
+class TestDashboard:
+    """What is shown, whoever changed it."""
+
+    def run(self, check_mode: bool = False, **changes: Any) -> Any:
+        body = {"widgets": [{"type": "text", "properties": {"markdown": "# Ü"}}]}
+        parameters = {"name": "classroom", "body": body, "state": "present", **changes}
+        return aws_dashboard.run(client("cloudwatch"), parameters, check_mode)["differences"]
+
+    def test_second_run_changes_nothing_and_a_hand_is_seen(self) -> None:
+        assert self.run(check_mode=True) == ["dashboard"]
+        assert self.run() == ["dashboard"]
+        assert self.run() == []
+        client("cloudwatch").put_dashboard(DashboardName="classroom", DashboardBody='{"widgets": []}')
+        assert self.run(check_mode=True) == ["body"]
+        assert self.run() == ["body"]
+        assert self.run() == []
+
+    def test_removed_twice(self) -> None:
+        self.run()
+        assert self.run(state="absent", check_mode=True) == ["dashboard"]
+        assert self.run(state="absent") == ["dashboard"]
+        assert self.run(state="absent") == []
+
+    def test_a_body_that_cloudwatch_does_not_understand_is_an_error(self) -> None:
+        class Complains:
+            def get_dashboard(self, **_: object) -> dict[str, str]:
+                return {"DashboardBody": "no JSON"}
+
+            def put_dashboard(self, **_: object) -> dict[str, Any]:
+                return {"DashboardValidationMessages": [{"DataPath": "/widgets/0", "Message": "should have type"}]}
+
+        with pytest.raises(ValueError, match="/widgets/0: should have type"):
+            aws_dashboard.run(Complains(), {"name": "x", "body": {}, "state": "present"}, check_mode=False)
+
+
 @pytest.mark.parametrize(
     ("run", "parameters"),
     [
@@ -606,6 +642,7 @@ def test_a_check_of_an_empty_account_sees_a_difference(run: Any, parameters: dic
         aws_access_key,
         aws_bucket_notification,
         aws_budget,
+        aws_dashboard,
         aws_image_function,
         aws_queue_protection,
         aws_repository,
