@@ -165,8 +165,8 @@ bench: dev ## [ROUNDS=5] [CLIPS=dir ENCODINGS=file]: time the function against t
 fuzz: dev ## [COUNT=500] [SEED=1]: answer damaged clips and photos; fails when one is too much for the function
 	@python -u -W ignore benchmarks/fuzz.py --count "$${COUNT:-500}" --seed "$${SEED:-1}"
 
-mutants: dev ## [PARTS="poller contract"]: plant mistakes in the modules that decide, count those that no test notices
-	@nice python benchmarks/mutants.py $(PARTS)
+mutants: dev ## [PARTS="poller contract" MINUTES=10]: plant mistakes in the modules that decide, count those that no test notices
+	@nice python benchmarks/mutants.py $(if $(MINUTES),--minutes $(MINUTES)) $(PARTS)
 
 test: ## every test: check, scenarios, and the whole system up, broken, repaired and down (bin/test --list)
 	@bin/test

@@ -209,6 +209,29 @@ def test_what_is_lost_on_the_way_is_asked_for_again() -> None:
         file.read(10)
 
 
+def test_an_answer_that_ends_early_is_asked_for_again_and_never_taken_for_whole() -> None:
+    class Short(FakeS3):
+        """Gives a byte less than was asked for, so many times."""
+
+        short = 2
+
+        def get_object(self, **parameters: Any) -> dict[str, Any]:
+            answer = super().get_object(**parameters)
+            if self.asked[1:] and self.short:
+                self.short -= 1
+                answer["Body"] = io.BytesIO(answer["Body"].read()[:-1])
+            return answer
+
+    fake = Short(100 * BLOCK)
+    file = opened(fake)
+    file.seek(50 * BLOCK)
+    assert file.read(BLOCK) == fake.bytes(50 * BLOCK, 51 * BLOCK)
+    fake.short = 3
+    file.seek(70 * BLOCK)
+    with pytest.raises(OSError, match="999 of 1000 bytes at 70000"):
+        file.read(BLOCK)
+
+
 def test_five_gigabytes_are_read_where_they_are_asked_for() -> None:
     size = 5 * 1024**3
     fake = FakeS3(size)

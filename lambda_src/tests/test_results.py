@@ -203,6 +203,7 @@ def test_of_a_blurred_face_no_more_than_six_squares_across_are_left() -> None:
     stripes[:, 380:500:10] = 255
     face = drawn(analysis(stripes))[105:175, 405:475].mean(axis=2)
     assert face.std() < 12
+    assert drawn(analysis(noise()))[105:175, 405:475].mean(axis=2).std() < 15, "a square is the mean of what it hides"
     halves = np.zeros((360, 640, 3), np.uint8)
     halves[:, 440:] = 255
     face = drawn(analysis(halves))[130, 405:475].mean(axis=1)

@@ -335,7 +335,9 @@ def test_the_drain_waits_for_what_runs_and_tells_when_it_does_not_end(bench: Inp
     assert not loop.drain(time.monotonic() + 0.1)
     assert 0.05 < time.monotonic() - started < 3
     assert bench.leases.returned == [("id-2", 0)]
+    started = time.monotonic()
     assert not loop.drain(time.monotonic() - 5)
+    assert time.monotonic() - started < 0.9, "a deadline that has passed is not waited for"
     go_on.set()
     assert loop.drain(time.monotonic() + 5)
     assert bench.leases.deleted == ["id-1"]
