@@ -14,19 +14,20 @@ from recognition import logs
 from recognition.config import Config
 from recognition.enroll import enroll
 from recognition.matching import Gallery
-from recognition.results import Student
 from recognition.service import Clients, Service
+
+from classroom_contract.roster import RosterStudent
 
 
 @pytest.fixture(scope="session")
-def enrolled() -> tuple[Gallery, list[Student]]:
+def enrolled() -> tuple[Gallery, list[RosterStudent]]:
     """The sample students, enrolled from their photos."""
     done = enroll(MEDIA / "students", MEDIA / "students.csv")
     return done.gallery, done.students
 
 
 @pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch, enrolled: tuple[Gallery, list[Student]]) -> Iterator[Cloud]:
+def cloud(monkeypatch: pytest.MonkeyPatch, enrolled: tuple[Gallery, list[RosterStudent]]) -> Iterator[Cloud]:
     """The services as a deployment leaves them."""
     for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
