@@ -129,8 +129,8 @@ def main() -> None:
             for place, (bucket, class_name) in places.items():
                 measured[place].append(cold(s3, bucket, class_name))
         for place, found in measured.items():
-            seconds = statistics.median(each[0] for each in found)
-            say(f"cold start, {place:<16} {seconds * 1000:8.1f} ms, {found[0][1]} students")
+            cold_seconds = statistics.median(each[0] for each in found)
+            say(f"cold start, {place:<16} {cold_seconds * 1000:8.1f} ms, {found[0][1]} students")
 
 
 if __name__ == "__main__":
