@@ -315,7 +315,6 @@ _COMMANDS = {
     "workload": _workload,
     "students": _students,
     "status": _status,
-    "students": _students,
     "logs": _logs,
     "verify": _verify,
     "redrive": _redrive,

@@ -21,25 +21,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import json
 import re
 import sys
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from classroom_contract.roster import COLUMNS, RosterError, RosterStudent, read_roster
 from recognition import engine, pickles
 from recognition.engine import Encoding, Image
 from recognition.matching import Gallery, GalleryError, Neighbourhood
-from recognition.results import Student
 
 _PHOTOS = {".jpg", ".jpeg", ".png"}
-_COLUMNS = ("name", "id", "major", "year")
 _COPY = re.compile(r"(?: ?(?:\(?\d+\)?|copy))+$")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # no other decoder of OpenCV is needed, and so none is reached
 # A face below these moves its encoding by a quarter of the distance that separates people; docs/recognition.md.
@@ -65,36 +63,7 @@ class EnrollError(Exception):
         self.problems = list(problems)
 
 
-def read_roster(path: Path, problems: list[str]) -> list[Student]:
-    """Returns the students of the CSV; what is wrong with it is added to `problems`."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        problems.append(f"{path.name}: cannot be read: {error}")
-        return []
-    if not rows:
-        problems.append(f"{path.name}: holds no students")
-        return []
-    missing = [column for column in _COLUMNS if column not in rows[0]]
-    if missing:
-        problems.append(
-            f"{path.name}: lacks the columns {', '.join(missing)}; the first line has to be {','.join(_COLUMNS)}"
-        )
-        return []
-    students: dict[str, Student] = {}
-    for number, row in enumerate(rows, start=2):
-        student = Student(**{column: unicodedata.normalize("NFC", (row[column] or "").strip()) for column in _COLUMNS})
-        if not student.name:
-            problems.append(f"{path.name}, line {number}: has no name")
-        elif _plain(student.name) in students:
-            problems.append(f"{path.name}, line {number}: {student.name} stands there twice")
-        else:
-            students[_plain(student.name)] = student
-    return list(students.values())
-
-
-def owner(photo: Path, students: Sequence[Student]) -> Student | None:
+def owner(photo: Path, students: Sequence[RosterStudent]) -> RosterStudent | None:
     """Returns the student whose photo this is, by the folder it is in or by its name.
 
     Behind the name only a number or the mark of a copy may stand: whose name merely begins alike is somebody else.
@@ -210,7 +179,7 @@ class Enrolled:
     """What came of an enrolment: who `gave_way` to whom, and who of the pickle was `skipped`."""
 
     gallery: Gallery
-    students: list[Student]
+    students: list[RosterStudent]
     warnings: list[str]
     gave_way: dict[str, str]
     skipped: list[str]
@@ -230,8 +199,11 @@ def enroll(
 
     Raises EnrollError with everything that has to be mended.
     """
+    try:
+        students = read_roster(roster)
+    except RosterError as error:
+        raise EnrollError(error.problems) from error
     problems: list[str] = []
-    students = read_roster(roster, problems)
     encodings: dict[str, list[tuple[str, Encoding]]] = {student.name: [] for student in students}
     wanted = _photos(photos, owners, students, roster.name, problems)
     refused: set[str] = set()
@@ -265,7 +237,7 @@ def enroll(
 def _photos(
     photos: Path,
     owners: Mapping[str, Mapping[str, str]] | None,
-    students: Sequence[Student],
+    students: Sequence[RosterStudent],
     roster: str,
     problems: list[str],
 ) -> list[tuple[Path, str, str]]:
@@ -346,8 +318,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     sys.stderr.write("".join(f"warning: {warning}\n" for warning in enrolled.warnings))
     document = {
-        "gallery": enrolled.gallery.to_json(),
-        "records": [asdict(student) for student in enrolled.students],
+        "gallery": json.loads(enrolled.gallery.render()),
+        "records": [{column: getattr(student, column) for column in COLUMNS} for student in enrolled.students],
         "warnings": enrolled.warnings,
         "gave_way": enrolled.gave_way,
         "skipped": enrolled.skipped,

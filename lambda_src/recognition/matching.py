@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from classroom_contract import ContractError
+from classroom_contract.gallery import DIMENSIONS, GalleryFile
 from recognition.engine import MODEL_NAME, Box, Encoding
 from recognition.rule import Confidence, Limits, Rule
 
@@ -32,11 +32,8 @@ __all__ = [
     "is_settled",
 ]
 
-SCHEMA = 1
 COHORT_FILE = Path(__file__).parent / "cohort.npy"  # cohort.md says what it is
 NO_RUNNER_UP = 2.0  # the margin where one student is enrolled
-_DIMENSIONS = 128
-_DECIMALS = 8
 _REMEMBERED = 1024  # encodings whose nearest student is kept
 _NEAR, _FAR = 3, 30  # of the cohort
 _USUAL_CONTRAST = 0.07  # of people of LFW, on average
@@ -113,7 +110,7 @@ class Gallery:
         self.names = [name for name, _ in self.students]
         self._known_version = version
         self.means: Matrix = np.array([encodings.mean(axis=0) for _, encodings in self.students]).reshape(
-            -1, _DIMENSIONS
+            -1, DIMENSIONS
         )
         # The squares are compared in 32 bits, which is half of the memory to read; the two nearest are measured again.
         self._rough = self.means.astype(np.float32)
@@ -123,7 +120,7 @@ class Gallery:
     @functools.cached_property
     def version(self) -> str:
         """A hash of what is in it."""
-        return self._known_version or hashlib.sha256(_canonical(self._document()).encode()).hexdigest()[:16]
+        return self._known_version or self._file.version
 
     @functools.cached_property
     def _neighbourhood(self) -> Neighbourhood:
@@ -154,38 +151,22 @@ class Gallery:
     def _distance(self, student: int, encoding: Encoding) -> float:
         return float(np.linalg.norm(self.means[student] - encoding))
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns the document that `from_json` reads."""
-        return {"schema": SCHEMA, "model": MODEL_NAME, "version": self.version, "students": self._document()}
+    def render(self) -> str:
+        """Returns the text that `from_json` reads."""
+        return self._file.render()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Gallery:
-        """Reads the document. Raises GalleryError when it is damaged or made for another model."""
+        """Reads the file of known encodings. Raises GalleryError when it is damaged or made for another model."""
         try:
-            document = json.loads(text)
-            if document["schema"] != SCHEMA or document["model"] != MODEL_NAME:
-                raise GalleryError(f"schema {document['schema']!r} with model {document['model']!r} is not known here")
-            students = [
-                (str(student["name"]), np.array(student["encodings"], dtype=np.float64).reshape(-1, _DIMENSIONS))
-                for student in document["students"]
-            ]
-        except (ValueError, KeyError, TypeError) as error:
-            raise GalleryError(f"the gallery is damaged: {error!r}") from error
-        if not all(np.isfinite(encodings).all() for _, encodings in students):
-            raise GalleryError("the gallery is damaged: an encoding holds a number that is not finite")
-        version = document.get("version")
-        return cls(students, version if isinstance(version, str) and version else None)
+            file = GalleryFile.parse(text, MODEL_NAME)
+        except ContractError as error:
+            raise GalleryError(str(error)) from error
+        return cls([(name, np.array(rows, dtype=np.float64)) for name, rows in file.students], file.version)
 
-    def _document(self) -> list[dict[str, Any]]:
-        ordered = sorted(self.students, key=lambda student: student[0])
-        return [
-            {"name": name, "encodings": [[round(float(x), _DECIMALS) for x in row] for row in rows]}
-            for name, rows in ordered
-        ]
-
-
-def _canonical(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    @functools.cached_property
+    def _file(self) -> GalleryFile:
+        return GalleryFile.of(MODEL_NAME, [(name, rows.tolist()) for name, rows in self.students])
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +201,7 @@ class Person:
         self.sightings: list[Sighting] = []
         self.boxes: dict[int, Box] = {}  # by look
         self._times: list[tuple[float, int]] = []  # seconds and look, in the order of time
-        self._sum = np.zeros(_DIMENSIONS)
+        self._sum = np.zeros(DIMENSIONS)
         for sighting in sightings:
             self.add(sighting)
 

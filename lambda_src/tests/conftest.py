@@ -14,12 +14,13 @@ from recognition import logs
 from recognition.config import Config
 from recognition.enroll import enroll
 from recognition.matching import Gallery
-from recognition.results import Student
 from recognition.service import Clients, Service
+
+from classroom_contract.roster import RosterStudent
 
 
 @pytest.fixture(scope="session")
-def enrolled() -> tuple[Gallery, list[Student]]:
+def enrolled() -> tuple[Gallery, list[RosterStudent]]:
     """The sample students, enrolled from their photos."""
     done = enroll(MEDIA / "students", MEDIA / "students.csv")
     return done.gallery, done.students
@@ -52,7 +53,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def cloud(bare: Cloud, enrolled: tuple[Gallery, list[Student]]) -> Cloud:
+def cloud(bare: Cloud, enrolled: tuple[Gallery, list[RosterStudent]]) -> Cloud:
     """The services as a deployment leaves them."""
     gallery, students = enrolled
     for student in students:

@@ -77,7 +77,7 @@ class Cloud:
 
     def publish_gallery(self, gallery: Gallery | bytes, class_name: str | None = None) -> None:
         """Puts a gallery, or whatever text, where the function reads that of a class or of everyone."""
-        text = gallery if isinstance(gallery, bytes) else json.dumps(gallery.to_json()).encode()
+        text = gallery if isinstance(gallery, bytes) else gallery.render().encode()
         self.clients.s3.put_object(Bucket=KNOWN, Key=gallery_key(class_name), Body=text)
 
     def remove_gallery(self, class_name: str | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +133,7 @@ def test_what_is_in_the_image_serves_where_the_bucket_has_none_or_none_that_is_u
     bare: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, logged: Logged
 ) -> None:
     baked = tmp_path / "known-encodings.json"
-    baked.write_text(json.dumps(of("Lise").to_json()))
+    baked.write_text(of("Lise").render())
     bucket = Bucket(bare, monkeypatch, baked)
     bare.publish_gallery(b"{")
     assert bucket.names() == ["Lise"]

@@ -17,9 +17,9 @@ from recognition import engine, matching, pipeline, results
 from recognition.config import Config
 from recognition.matching import Confidence, Gallery
 from recognition.pipeline import Analysis, TooLittleTimeError, analyse
-from recognition.results import Student
 
 from classroom_contract.results import EndedBy, Status
+from classroom_contract.roster import RosterStudent
 
 # However busy the machine is, no test may depend on it.
 CONFIG = Config("table", "bucket", "queue", "gallery", least_budget_seconds=600, time_budget_seconds=600)
@@ -57,7 +57,7 @@ def seen(analysis: Analysis) -> dict[str, list[tuple[float, float]]]:
 
 
 @pytest.fixture(scope="session")
-def gallery(enrolled: tuple[Gallery, list[Student]]) -> Gallery:
+def gallery(enrolled: tuple[Gallery, list[RosterStudent]]) -> Gallery:
     """The sample students."""
     return enrolled[0]
 
