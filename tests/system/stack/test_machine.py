@@ -97,5 +97,5 @@ def test_the_virtual_machine_has_no_way_to_docker(stack: Stack) -> None:
     for container in made:  # the function's own may come meanwhile
         mounts = run(["docker", "inspect", "--format", "{{.HostConfig.Privileged}} {{json .Mounts}}", container], 20)
         assert mounts.stdout.strip() == "false []", said
-    refused = run(["docker", "logs", "--tail", "50", f"{emulator}-engine-door"], 20)
+    refused = run(["docker", "logs", "--tail", "50", f"{emulator}-docker-proxy"], 20)
     assert "refused" in refused.stderr, said

@@ -1,6 +1,6 @@
 """Tries to reach the container engine through the emulator's API, as whoever owns the virtual machine could.
 
-Usage: attack.py ENDPOINT. Prints what each attempt led to; whether a container came of it, the engine is asked.
+Usage: attack.py ENDPOINT. Prints what each attempt led to; whether a container came of it, Docker is asked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Through the emulator's door to the container engine goes what a function needs, and nothing else."""
+"""Through the emulator's proxy before Docker goes what a function needs, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import docker
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-door = runpy.run_path(str(ROOT / "roles/aws_emulator/files/engine_door.py"))
-RULES = door["Rules"]("smart-classroom-aws:4566", "smart-classroom", "127.0.0.1:4566/")
+proxy = runpy.run_path(str(ROOT / "roles/aws_emulator/files/docker_proxy.py"))
+RULES = proxy["Rules"]("smart-classroom-aws:4566", "smart-classroom", "127.0.0.1:4566/")
 IMAGE = f"127.0.0.1:4566/smart-classroom@sha256:{'ab' * 32}"
 OWN, OTHER = "a" * 64, "b" * 64
 LABELS = {"ministack": "lambda", "ministack.instance": RULES.instance, "ministack.boot": "x"}
@@ -32,7 +32,7 @@ class Engine:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    """An engine on ``engine.sock`` and the door to it on ``door.sock``."""
+    """An engine on ``engine.sock`` and the proxy to it on ``proxy.sock``."""
     kept = Engine()
 
     class Handler(BaseHTTPRequestHandler):
@@ -62,7 +62,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
     servers = [
         Server(str(tmp_path / "engine.sock"), Handler),
-        door["serve"](str(tmp_path / "door.sock"), str(tmp_path / "engine.sock"), RULES),
+        proxy["serve"](str(tmp_path / "proxy.sock"), str(tmp_path / "engine.sock"), RULES),
     ]
     for server in servers:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
@@ -74,13 +74,13 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def client(engine: Engine, tmp_path: Path) -> docker.DockerClient:
-    """The library that the emulator uses, at the door."""
-    return docker.DockerClient(base_url=f"unix://{tmp_path / 'door.sock'}", version="1.41")
+    """The library that the emulator uses, at the proxy."""
+    return docker.DockerClient(base_url=f"unix://{tmp_path / 'proxy.sock'}", version="1.41")
 
 
 def asked_raw(directory: Path, method: str, path: str, body: Any, headers: dict[str, str] | None = None) -> int:
     """The status of a request that no library has made tidy."""
-    connection = door["EngineConnection"](str(directory / "door.sock"))
+    connection = proxy["EngineConnection"](str(directory / "proxy.sock"))
     connection.request(method, path, body, headers or {})
     status: int = connection.getresponse().status
     connection.close()
@@ -133,7 +133,7 @@ ESCAPES: list[dict[str, Any]] = [
     {"cgroup_parent": "/"},
     {"network_mode": "host", "network": None},
     {"network": "bridge"},
-    {"network": "container:smart-classroom-engine-door"},
+    {"network": "container:smart-classroom-docker-proxy"},
     {"ports": {"8080/tcp": 80}},
     {"extra_hosts": {"a": "host-gateway"}},
     {"sysctls": {"net.ipv4.ip_forward": "1"}},
@@ -206,8 +206,8 @@ def test_no_other_question_reaches_the_engine(tmp_path: Path, engine: Engine, me
     "body", [b"", b"[]", b"{", b'{"HostConfig": 3}', b'{"HostConfig": {"Binds": ["/:/x"]}, "HostConfig": {}}']
 )
 def test_a_body_that_is_no_container_is_refused(body: bytes) -> None:
-    with pytest.raises(door["RefusedError"]):
-        door["judged"]("POST", "/v1.41/containers/create", body, RULES)
+    with pytest.raises(proxy["RefusedError"]):
+        proxy["judged"]("POST", "/v1.41/containers/create", body, RULES)
 
 
 def test_streams_and_long_bodies_are_refused(tmp_path: Path, engine: Engine) -> None:

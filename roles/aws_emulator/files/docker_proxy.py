@@ -1,11 +1,11 @@
-"""A door to the container engine that lets through what the emulator's Lambda needs, and nothing else.
+"""A proxy before Docker that lets through what the emulator's Lambda needs, and nothing else.
 
-The emulator's API asks nobody for a password and is reached from the virtual machine. With the engine's own socket
+The emulator's API asks nobody for a password and is reached from the virtual machine. With Docker's own socket
 behind it, whoever owns the machine could have a container made with the host's disk in it. This program has the
 engine's socket, in a container of its own without a network, and gives the emulator another one: requests are taken
-apart and written anew from what is listed here, so a field or path that is not listed does not reach the engine.
+apart and written anew from what is listed here, so a field or path that is not listed does not reach Docker.
 
-Usage: engine_door.py LISTEN ENGINE SETTINGS, two paths of sockets and the JSON of `Rules`.
+Usage: docker_proxy.py LISTEN ENGINE SETTINGS, two paths of sockets and the JSON of `Rules`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it is written to the engine. ``container`` is the one whose owner has to be asked first."""
+    """A request as it is written to Docker. ``container`` is the one whose owner has to be asked first."""
 
     method: str
     target: str
@@ -79,7 +79,7 @@ class Request:
 
 
 def judged(method: str, target: str, body: bytes, rules: Rules) -> Request:
-    """The request that reaches the engine for the one that came.
+    """The request that reaches Docker for the one that came.
 
     Raises:
         RefusedError: it is none of those that the emulator's Lambda needs.
@@ -154,7 +154,7 @@ def container_of(body: bytes, rules: Rules) -> dict[str, Any]:
 
 
 class EngineConnection(http.client.HTTPConnection):
-    """HTTP over the engine's socket."""
+    """HTTP over Docker's socket."""
 
     def __init__(self, path: str) -> None:
         super().__init__("localhost", timeout=ENGINE_SECONDS)
@@ -168,13 +168,13 @@ class EngineConnection(http.client.HTTPConnection):
 
 
 def is_own(engine: str, request: Request, rules: Rules) -> bool:
-    """Whether the engine says that the container of the request is the emulator's."""
+    """Whether Docker says that the container of the request is the emulator's."""
     connection = EngineConnection(engine)
     try:
         connection.request("GET", f"{request.version}/containers/{request.container}/json")
         answer = connection.getresponse()
         if answer.status == http.client.NOT_FOUND:
-            return True  # the engine says so once more, to the emulator
+            return True  # Docker says so once more, to the emulator
         found = json.loads(answer.read())
         return bool(found["Config"]["Labels"].get(INSTANCE_LABEL) == rules.instance)
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -183,7 +183,7 @@ def is_own(engine: str, request: Request, rules: Rules) -> bool:
         connection.close()
 
 
-class Door(BaseHTTPRequestHandler):
+class Proxy(BaseHTTPRequestHandler):
     """One connection of the emulator."""
 
     protocol_version = "HTTP/1.1"
@@ -191,13 +191,13 @@ class Door(BaseHTTPRequestHandler):
     rules = Rules("", "", "")
 
     def do_any(self) -> None:
-        """Judge the request, and pass the engine's answer on."""
+        """Judge the request, and pass Docker's answer on."""
         self.close_connection = True
         try:
             request = self._judged()
         except RefusedError as refused:
             sys.stderr.write(f"refused: {refused}\n")
-            text = json.dumps({"message": f"the engine's door refuses {refused}"}).encode()
+            text = json.dumps({"message": f"Docker's proxy refuses {refused}"}).encode()
             self.send_response(http.client.FORBIDDEN)
             self._end_headers("application/json", len(text))
             self.wfile.write(text)
@@ -214,7 +214,7 @@ class Door(BaseHTTPRequestHandler):
                 self.wfile.write(part)
                 self.wfile.flush()
         except OSError as error:
-            sys.stderr.write(f"the engine does not answer {request.method} {request.target}: {error}\n")
+            sys.stderr.write(f"Docker does not answer {request.method} {request.target}: {error}\n")
         finally:
             connection.close()
 
@@ -255,7 +255,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 def serve(listen: str, engine: str, rules: Rules) -> Server:
     """The server on the socket ``listen``, which replaces the one of an earlier run."""
     Path(listen).unlink(missing_ok=True)
-    return Server(listen, type("OwnDoor", (Door,), {"engine": engine, "rules": rules}))
+    return Server(listen, type("OwnProxy", (Proxy,), {"engine": engine, "rules": rules}))
 
 
 if __name__ == "__main__":
