@@ -117,7 +117,7 @@ def test_one_that_is_not_understood_leaves_the_last_good_one(bucket: Bucket, log
     assert bucket.names() == ["Ada"]
     (line,) = [line for line in logged() if line["message"] == "gallery_not_understood"]
     assert (line["level"], line["key"]) == ("ERROR", "everyone.json")
-    assert "damaged" in line["reason"]
+    assert "not JSON" in line["reason"]
     bucket.now += 30
     assert bucket.names() == ["Ada"]
     assert [status for _, status in bucket.asked] == [200, 200, 304], "a damaged one is not read again and again"

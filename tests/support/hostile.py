@@ -17,7 +17,7 @@ s3 =
 sts =
   endpoint_url = {trap}
 """
-CREDENTIALS = "[default]\naws_access_key_id = AKIAOFANOTHERACCOUNT\naws_secret_access_key = not-a-secret\n"
+CREDENTIALS = "[default]\naws_access_key_id = of-another-account\naws_secret_access_key = not-a-secret\n"
 CLOUDS = """\
 clouds:
   smart-classroom:

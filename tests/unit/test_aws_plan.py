@@ -89,7 +89,7 @@ def test_the_instance_is_hardened(environment: str) -> None:
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_every_bucket_is_closed_and_encrypted(environment: str) -> None:
     buckets = {item["bucket"] for item in changes(environment, "s3:CreateBucket")}
-    assert len(buckets) == 2
+    assert len(buckets) == 3
     for request in ("s3:PutBucketPublicAccessBlock", "s3:PutEncryptionConfiguration", "s3:PutBucketPolicy"):
         assert {item["bucket"] for item in changes(environment, request)} == buckets, request
 
