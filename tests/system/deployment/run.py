@@ -190,8 +190,8 @@ def values(git_base: str) -> dict[str, Any]:
         ),
         # The function runs on this machine.
         "lambda_image_architecture": "x86_64",
-        # No mirror of CentOS is assumed to be in reach. This one has what decides about a login and a start: the real cloud-init,
-        # another default login, a disk of 10 GB.
+        # No mirror of CentOS is assumed to be in reach. This one has what decides about a login and a start: the real
+        # cloud-init, another default login, a disk of 10 GB.
         "smart_classroom_image": "built-cloud-init",
         **{f"vault_devstack_{name}_password": f"canary{secrets.token_hex(6)}" for name in passwords},
     }

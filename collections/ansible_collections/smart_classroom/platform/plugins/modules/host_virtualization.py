@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_virtualization
-short_description: Say whether the processor of a machine runs guests, or whether they have to be emulated, and what its level is
+short_description: Say whether the processor of a machine runs guests, and of which level it is
 description:
   - Creates a virtual machine through C(/dev/kvm) and gives it up at once. Changes nothing.
   - The facts of M(ansible.builtin.setup) name the processor's flags and cannot try the device.
@@ -23,7 +23,8 @@ virtualization:
   returned: always
   type: str
 cpu:
-  description: The highest level of the x86-64 psABI that the processor has all instructions of, V(x86-64) to V(x86-64-v4).
+  description: >-
+    The highest level of the x86-64 psABI that the processor has all instructions of, V(x86-64) to V(x86-64-v4).
   returned: always
   type: str
 """
@@ -38,8 +39,8 @@ KVM_DEVICE = Path("/dev/kvm")
 KVM_GET_API_VERSION = 0xAE00
 KVM_CREATE_VM = 0xAE01
 KVM_API_VERSION = 12
-# What each level adds, by the names of /proc/cpuinfo. Source: x86-64 psABI, table "Micro-architecture levels"; abm is LZCNT, pni SSE3.
-# OSXSAVE has no name there: without it the kernel does not show avx.
+# What each level adds, by the names of /proc/cpuinfo. Source: x86-64 psABI, table "Micro-architecture levels"; abm is
+# LZCNT, pni is SSE3. OSXSAVE has no name there: without it the kernel does not show avx.
 LEVELS = {
     "x86-64-v2": {"cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3"},
     "x86-64-v3": {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"},
