@@ -311,8 +311,12 @@ def test_what_is_there_needs_no_room_and_is_held() -> None:
 
 
 def test_an_administrator_makes_flavor_and_external_network() -> None:
+    def change(cloud: Cloud) -> None:
+        cloud.roles.append("admin")
+        cloud.networks.clear()
+
     answer = ask(
-        lambda cloud: (cloud.roles.append("admin"), cloud.networks.clear()),
+        change,
         servers={"flavor": FLAVOR | {"name": "mine", "create": True}},
         network={"external": "mine", "create_external": True},
     )
@@ -321,13 +325,11 @@ def test_an_administrator_makes_flavor_and_external_network() -> None:
 
 
 def test_a_provider_network_needs_no_router_and_no_floating_ip() -> None:
-    answer = ask(
-        lambda cloud: (
-            cloud.networks.append(thing(name="net", subnet_ids=["s"])),
-            cloud.left.update(routers=0, networks=0),
-        ),
-        network={"create": False, "floating_ips": False},
-    )
+    def change(cloud: Cloud) -> None:
+        cloud.networks.append(thing(name="net", subnet_ids=["s"]))
+        cloud.left.update(routers=0, networks=0)
+
+    answer = ask(change, network={"create": False, "floating_ips": False})
     assert answer["problems"] == []
     assert answer["found"]["network"] == "id-net"
 
