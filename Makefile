@@ -35,7 +35,7 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
-.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment prerequisites
+.PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment campus prerequisites
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -134,6 +134,9 @@ plan-update: dev ## write those files again, for review in their diff
 deployment: dev ## GIT_BASE=git://ADDRESS: deploy dev with a real DevStack into an emulated account, use it and remove it
 	$(call need,GIT_BASE)
 	python -m tests.system.deployment.run "--git-base=$$GIT_BASE"
+
+campus: dev ## deploy inventory/campus into the running local cloud, without an administrator's rights, and remove it
+	@python -m tests.system.campus.run
 
 lock: dev ## resolve every dependency group of pyproject.toml into requirements.lock again
 	@tools/lock

@@ -162,7 +162,7 @@ def test_the_teardown_takes_only_servers_that_bear_the_environments_tags() -> No
         "nova_server",
         "__nova_server_ours | map(attribute='name')",
         nova_server_metadata={"project": "p", "environment": "e"},
-        __nova_server_read={"servers": [server(name=f"s-{number}", metadata=tags) for number, tags in enumerate(whose)]},
+        __nova_server_read={"servers": [server(name=f"s-{at}", metadata=tags) for at, tags in enumerate(whose)]},
     )
     assert ours == ["s-0"]
 
