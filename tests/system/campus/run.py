@@ -58,7 +58,7 @@ def project(admin: Any, clouds_file: Path) -> Iterator[str]:
     admin.identity.assign_project_role_to_user(made, user, admin.identity.find_role("member", ignore_missing=False))
     admin.compute.create_flavor(**FLAVOR)
     url = admin.config.get_auth_args()["auth_url"]
-    member = openstack.connect(
+    member: Any = openstack.connect(
         auth_url=url,
         username=NAME,
         password=password,
