@@ -16,7 +16,8 @@ $(error there is no environment '$(value ENVIRONMENT)': inventory/ holds $(patsu
 endif
 
 # These reach programs through the environment, exactly as they were typed: make expands no `$` in them, no shell reads them.
-OPERANDS := VIDEO KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT RESULTS COUNT CONFIRM CONFIRM_DATA OUTPUT ROUNDS SEED GIT_BASE
+OPERANDS := VIDEO VIDEOS KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT RESULTS TO FROM PASSPHRASE_FILE COUNT CONFIRM CONFIRM_DATA \
+	OUTPUT ROUNDS SEED GIT_BASE HOST KIND
 $(foreach name,$(OPERANDS),$(eval override $(name) := $(if $(filter command,$(firstword $(origin $(name)))),$$(value $(name)))))
 export $(OPERANDS)
 # $(call need,NAME): stop with a sentence where the target's operand is missing.
@@ -35,7 +36,12 @@ export ANSIBLE_VAULT_PASSWORD_FILE = $(VAULT_PASSWORD_FILE)
 endif
 OPS = python -m classroom_ops --environment=$(ENVIRONMENT)
 
+<<<<<<< HEAD
 .PHONY: help setup up verify upload enroll forget workload status logs down purge lint dev lint-ansible lint-code unit check evaluate bench fuzz mutants test lock roles-readme vault-init plan plan-update deployment campus prerequisites
+=======
+# No target here is a file.
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
+>>>>>>> main
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,24 +63,68 @@ enroll: setup ## ROSTER=list PHOTOS=dir ENCODINGS=file [DRY_RUN=true]: enroll st
 	@if [ -z "$$ROSTER$$PHOTOS$$ENCODINGS" ]; then echo '$@: nothing is named: make $@ ROSTER=… PHOTOS=… ENCODINGS=… (one or more)' >&2; exit 2; fi
 	$(PLAYBOOK) playbooks/enroll-students.yml -e @playbooks/vars/make-enroll.yml
 
-forget: setup ## STUDENT="First Last" [RESULTS=true]: remove a student's record, encodings and, if wanted, results
+forget: setup ## STUDENT="First Last" [VIDEOS=true] [DRY_RUN=true]: remove all about a student, say what is left until when
 	$(call need,STUDENT)
-	$(PLAYBOOK) playbooks/remove-student.yml -e @playbooks/vars/make-forget.yml
+	$(OPS) forget $${VIDEOS:+"--videos=$$VIDEOS"} $${DRY_RUN:+"--dry-run=$$DRY_RUN"} -- "$$STUDENT"
+
+subject-access: setup ## STUDENT="First Last" [TO=dir]: collect all that is held about a student
+	$(call need,STUDENT)
+	$(OPS) subject-access $${TO:+"--to=$$TO"} -- "$$STUDENT"
+
+backup: setup ## [TO=dir] [RESULTS=true] [PASSPHRASE_FILE=file]: records, known encodings and, if wanted, results in one archive
+	@$(OPS) backup $${TO:+"--to=$$TO"} $${RESULTS:+"--results=$$RESULTS"} $${PASSPHRASE_FILE:+"--passphrase-file=$$PASSPHRASE_FILE"}
+
+restore: setup ## FROM=archive [PASSPHRASE_FILE=file] [DRY_RUN=true] [CONFIRM=local]: bring them back
+	$(call need,FROM)
+	$(OPS) restore $${DRY_RUN:+"--dry-run=$$DRY_RUN"} $${CONFIRM:+"--confirm=$$CONFIRM"} $${PASSPHRASE_FILE:+"--passphrase-file=$$PASSPHRASE_FILE"} -- "$$FROM"
 
 workload: setup ## [COUNT=100]: upload many videos, compare every answer, plot the latency
 	@$(OPS) workload "--count=$${COUNT:-100}"
 
+redrive: setup ## [KEY=name.mp4] [DRY_RUN=true]: show the dead letters, with reasons, and move them back into their queues
+	@$(OPS) redrive $${KEY:+"--key=$$KEY"} $$([ "$$DRY_RUN" != true ] || echo --dry-run)
+
+pause: setup ## [HOST=true]: stop the pollers until make resume; videos wait. HOST=true stops the EC2 instance too
+	@$(PLAYBOOK) playbooks/pause-pipeline.yml -e @playbooks/vars/make-pause.yml
+
+resume: setup ## go on after make pause
+	@$(PLAYBOOK) playbooks/resume-pipeline.yml
+
+drift: setup ## list what differs from the desired state, change nothing; exit code 2 when something does
+	@$(OPS) drift
+
+upgrade: setup ## roll new code out: the function proved before callers meet it, then poller by poller; what fails is taken back
+	@$(PLAYBOOK) playbooks/upgrade-pipeline.yml
+
+cost: setup ## the estimate of a month beside what AWS has billed so far, by the environment's tags
+	@$(PLAYBOOK) playbooks/show-costs.yml
+
+environments: setup ## all environments, one line each
+	@$(OPS) environments
+
 status: setup ## health report on one screen
 	@$(OPS) status
 
-logs: setup ## collect the logs of every part in one archive, secrets taken out
-	@$(OPS) logs
+monitor: setup ## open the page of figures and alerts on this machine until Ctrl-C; installs what it needs
+	@$(PLAYBOOK) playbooks/install-monitoring.yml -e monitoring_enabled=true
+	$(OPS) monitor
+
+logs: setup ## collect the logs of every part in one archive, secrets taken out; KEY=name.mp4: print the lines of one video
+	@$(OPS) logs $${KEY:+"--key=$$KEY"}
+
+trace: setup ## KEY=name.mp4: one video through S3, queue, poller, function, results and VM, with times, from both clouds
+	$(call need,KEY)
+	$(OPS) trace -- "$$KEY"
 
 down: setup ## [ENVIRONMENT=dev CONFIRM=dev]: remove everything that `make up` made and prove it (the cache stays)
 	@$(PLAYBOOK) playbooks/teardown.yml -e @playbooks/vars/make-down.yml
 
 purge: setup ## like down, and remove the cached images and files too
 	@$(PLAYBOOK) playbooks/teardown.yml -e @playbooks/vars/make-down.yml -e control_node_teardown_cache=true
+
+chaos: setup ## KIND=poller|function|network|disk|hypervisor [CONFIRM=dev]: break it on purpose, for a minute at most; it undoes itself
+	$(call need,KIND)
+	$(OPS) chaos $${CONFIRM:+"--confirm=$$CONFIRM"} -- "$$KIND"
 
 lint: lint-ansible lint-code ## yamllint, ansible-lint, ruff, mypy, shellcheck, detect-secrets
 

@@ -2,8 +2,9 @@
 
 Usage: python benchmarks/evaluate.py [--output DIRECTORY]          (make evaluate, which runs faces.py, too)
 
-Writes evaluation.json and images/evaluation.png. The exit code is 1 when a stranger or a student was given a wrong
-name, when more than 2 % of the students with faces of 80 pixels or more were not named, or a clip of two was not right.
+Writes benchmarks/results/evaluation.json and docs/images/evaluation.png. The exit code is 1 when a stranger or a
+student was given a wrong name, when more than 2 % of the students with faces of 80 pixels or more were not named, or a
+clip of two was not right.
 """
 
 from __future__ import annotations
@@ -204,7 +205,7 @@ def plot(path: Path, distances: dict[str, list[float]], points: list[dict[str, f
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     parser = argparse.ArgumentParser(description="Evaluates the recognition.")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs", help="directory of the results (default: docs)")
+    parser.add_argument("--output", type=Path, default=ROOT, help="where benchmarks/results and docs/images are")
     output = parser.parse_args(arguments).output
     known = {name: _encoding(people.photo(portrait)) for name, portrait in ENROLLED.items()}
     distances = faces(known)
@@ -219,9 +220,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "clips": result,
         "curve": points,
     }
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "evaluation.json").write_text(json.dumps(document, indent=2) + "\n")
-    plot(output / "images" / "evaluation.png", distances, points, Rule())
+    results = output / "benchmarks" / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "evaluation.json").write_text(json.dumps(document, indent=2) + "\n")
+    plot(output / "docs" / "images" / "evaluation.png", distances, points, Rule())
     two = result["two_students"]
     sys.stdout.write(
         f"clips             {sum(result['statuses'].values())}: {result['statuses']}\n"

@@ -69,18 +69,21 @@ def lay_out(part: dict[str, Any], directory: Path) -> None:
             shutil.copytree(source, tests / source.name, ignore=skipped)
         else:
             shutil.copy(source, tests / source.name)
-    (tests / "conftest.py").write_text((ROOT / "conftest.py").read_text() + _NODE_IDS)
+    for name in part.get("data", []):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, directory / name)
+    (directory / "conftest.py").write_text((ROOT / "conftest.py").read_text() + _NODE_IDS)
     text = _CONFIGURATION.format(
         changed=json.dumps(sorted(changed)),
         spared=json.dumps(sorted(spared)),
-        copied=json.dumps([*sorted(names - changed), "tests"]),
+        copied=json.dumps([*sorted(names - changed), "conftest.py", "tests"]),
     )
     (directory / "pyproject.toml").write_text(text)
 
 
-def run(directory: Path) -> None:
-    """Plant every mistake, one process at a time. Raises SystemExit when mutmut itself fails."""
-    command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", "1"]
+def run(directory: Path, jobs: int) -> None:
+    """Plant every mistake, `jobs` at a time. Raises SystemExit when mutmut itself fails."""
+    command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", str(jobs)]
     with (directory / "log").open("w") as log:
         code = subprocess.run(command, cwd=directory, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
     if code:
@@ -106,7 +109,9 @@ def main() -> int:
     parts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["smart-classroom"]["mutants"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(parts)}")
-    chosen = parser.parse_args().parts or list(parts)
+    parser.add_argument("--jobs", type=int, default=1, help="mistakes tried at the same time (1)")
+    arguments = parser.parse_args()
+    chosen = arguments.parts or list(parts)
     if unknown := set(chosen) - set(parts):
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -115,7 +120,7 @@ def main() -> int:
         directory = ROOT / ".cache" / "mutants" / name
         lay_out(parts[name], directory)
         sys.stdout.write(f"{name}: {directory}\n")
-        run(directory)
+        run(directory, arguments.jobs)
         results[name] = figures(directory)
         planted = sum(one["planted"] for one in results[name].values())
         noticed = sum(one["noticed"] for one in results[name].values())

@@ -11,6 +11,9 @@ VIDEO_SUFFIXES = (".mp4", ".MP4", ".mov", ".MOV", ".m4v", ".M4V")
 EVERYONE = "everyone"
 
 _PLAIN_SUFFIX = ".mp4"
+# Signs that S3's documentation advises against in keys (object-keys.html, "Characters to avoid"), and the slash.
+_NOT_IN_A_CLASS = frozenset('/\\{}^%`[]"<>~#|')
+_LONGEST_CLASS = 100
 
 
 @dataclass(frozen=True)
@@ -47,18 +50,37 @@ def result_keys(video_key: str) -> ResultKeys:
     return ResultKeys(f"{stem}.csv", f"{stem}.json", f"{stem}.jpg")
 
 
+def class_problem(name: str) -> str:
+    """What is wrong with `name` as that of a class, so that it is a folder's and part of a key; empty if nothing is."""
+    if not name:
+        return "a class is named like a folder, and this name is empty"
+    if len(name) > _LONGEST_CLASS:
+        return f"a class is named like a folder, with {_LONGEST_CLASS} letters at most"
+    if odd := next((sign for sign in name if sign in _NOT_IN_A_CLASS or not sign.isprintable()), ""):
+        return f"a class is named like a folder, and {odd!r} cannot be in its name"
+    if name.startswith(".") or name != name.strip():
+        return "a class is named like a folder: without a dot at its begin and without blanks around it"
+    if name.casefold() == EVERYONE:
+        return f"{name!r} stands for all students and cannot be a class"
+    return ""
+
+
 def class_of(video_key: str) -> str | None:
-    """The class that a video would belong to: the first folder of its key. None where it lies in no folder."""
+    """The class that a video would belong to: the first folder of its key. None where that cannot be a class."""
     folder, slash, _ = video_key.partition("/")
-    return unicodedata.normalize("NFC", folder) if slash and folder else None
+    name = unicodedata.normalize("NFC", folder)
+    return name if slash and not class_problem(name) else None
 
 
-def gallery_key(class_name: str = EVERYONE) -> str:
+def gallery_key(class_name: str | None = None) -> str:
     """Key of the known encodings of a class, or of everyone's.
 
     Raises:
-        ValueError: the name cannot be a folder's.
+        ValueError: no class can have this name.
     """
-    if not class_name or "/" in class_name:
-        raise ValueError("a class is named like a folder: not empty, and without a slash")
-    return f"{unicodedata.normalize('NFC', class_name)}.json"
+    if class_name is None:
+        return f"{EVERYONE}.json"
+    name = unicodedata.normalize("NFC", class_name)
+    if problem := class_problem(name):
+        raise ValueError(problem)
+    return f"{name}.json"

@@ -22,13 +22,16 @@ class RosterError(ValueError):
 
 @dataclass(frozen=True)
 class RosterStudent:
-    """One line of the roster, its values in the form in which they are stored."""
+    """One line of the roster, its values in the form in which they are stored.
+
+    `class_name` is empty where the student is in no class, and None where the list does not say.
+    """
 
     name: str
     id: str
     major: str
     year: str
-    class_name: str = ""
+    class_name: str | None = None
 
 
 def stored_text(value: str) -> str:
@@ -69,8 +72,8 @@ def read_roster(path: Path) -> list[RosterStudent]:
 
 
 def _student(row: Mapping[str, str | None]) -> RosterStudent:
-    values = [stored_text(row.get(column) or "") for column in (*COLUMNS, CLASS_COLUMN)]
-    return RosterStudent(*values)
+    values = [stored_text(row.get(column) or "") for column in COLUMNS]
+    return RosterStudent(*values, stored_text(row[CLASS_COLUMN] or "") if CLASS_COLUMN in row else None)
 
 
 def _faults(rows: Sequence[tuple[int, Mapping[str, str | None]]]) -> Iterator[tuple[int, str]]:

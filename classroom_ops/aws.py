@@ -44,14 +44,14 @@ class Aws:
         )
         self._clients: dict[str, Any] = {}
 
-    def client(self, service: str) -> Any:
-        """The one client of `service`; botocore's clients may be used from several threads."""
+    def client(self, service: str, region: str | None = None) -> Any:
+        """The one client of `service`, which may be asked in one `region` alone; threads may share it."""
         with _creating:
             if service not in self._clients:
                 url = self.endpoints.endpoint_url
                 # The generated overloads want a literal; this is the one untyped door.
                 create: Any = self._session.client
-                self._clients[service] = create(service, endpoint_url=url, config=self._config)
+                self._clients[service] = create(service, region_name=region, endpoint_url=url, config=self._config)
             return self._clients[service]
 
     @property

@@ -1,8 +1,9 @@
-"""Command line: ``python -m classroom_ops [--environment NAME] {upload,workload,status,logs,verify} ...``."""
+"""Command line: ``python -m classroom_ops [--environment NAME] COMMAND ...``."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -10,13 +11,31 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from classroom_ops import environment, logs, status, upload, verify, workload
-from classroom_ops.aws import Aws
+from classroom_ops import (
+    chaos,
+    cost,
+    drift,
+    environment,
+    environments,
+    logs,
+    monitor,
+    redrive,
+    status,
+    trace,
+    upload,
+    verify,
+    workload,
+)
+from classroom_ops.aws import Aws, AwsFailure, explain
+from classroom_ops.backup import copying
+from classroom_ops.backup.passphrase import passphrase
 from classroom_ops.commands import one_connection
 from classroom_ops.console import info, print_data, show, size
 from classroom_ops.environment import Endpoints
-from classroom_ops.errors import OpsError
+from classroom_ops.errors import OpsError, UsageError
+from classroom_ops.privacy import access, forget
 
 INTERRUPTED = 130
 
@@ -47,24 +66,85 @@ def parser() -> argparse.ArgumentParser:
     screen = commands.add_parser("status", help="one screen: is every part healthy?")
     screen.add_argument("--json", action="store_true", help="the same for programs")
 
+    commands.add_parser("monitor", help="open the page of figures and alerts on this machine until Ctrl-C")
+
     proof = commands.add_parser("verify", help="send one clip through the whole system and compare every trace of it")
     proof.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
 
+    fault = commands.add_parser("chaos", help="break one part on purpose and watch it get well")
+    fault.add_argument("kind", help=", ".join(chaos.KINDS))
+    fault.add_argument("--confirm", default="", help="name of the environment, where it is not local")
+    fault.add_argument("--on", metavar="VM", help="which poller is hit (default: the first)")
+    fault.add_argument(
+        "--seconds", type=int, default=chaos.SECONDS, metavar="S", help="how long (default: %(default)s)"
+    )
+
+    commands.add_parser("environments", help="all environments, one line each")
+
+    bill = commands.add_parser("cost", help="what this month has cost so far, by the environment's tags")
+    bill.add_argument("--project", required=True, help="value of the tag project")
+
+    commands.add_parser("drift", help="what differs from the desired state: exit 2 when something does, 0 when nothing")
+
+    again = commands.add_parser("redrive", help="show the dead letters and move them back into their queues")
+    again.add_argument("--key", help="only those about this video")
+    again.add_argument("--dry-run", action="store_true", help="show them and move nothing")
+
+    one = commands.add_parser("trace", help="one video through both clouds, each step with its time")
+    one.add_argument("key", help="its name in the bucket")
+
+    version = commands.add_parser("prove-function", help="have one version of the function answer a clip")
+    version.add_argument("--qualifier", required=True, help="number of the version, or an alias")
+    version.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
+
     archive = commands.add_parser("logs", help="collect all logs in one archive, without secrets and students' names")
+    archive.add_argument("--key", help="no archive: only print the lines about this video")
     archive.add_argument("--output", metavar="FILE", help="the archive (default: below .state/<environment>/logs/)")
+    _add_data_commands(commands)
     return top
 
 
+def _add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """What saves, restores, hands out and removes data of students."""
+    save = commands.add_parser("backup", help="write records, known encodings and, if wanted, results into an archive")
+    save.add_argument("--to", default="", metavar="DIR", help="directory (default: .state/<environment>/backups)")
+    save.add_argument("--results", **_SWITCH, help="true: the results, too")
+    back = commands.add_parser("restore", help="bring an archive's records, known encodings and results back")
+    back.add_argument("archive", type=Path, help="what `backup` wrote")
+    back.add_argument("--confirm", default="", help="the environment's name, where something there would be lost")
+    back.add_argument("--dry-run", **_SWITCH, help="true: show what would change, and change nothing")
+    for one in (save, back):
+        one.add_argument("--passphrase-file", default="", help="holds the passphrase (else BACKUP_PASSPHRASE, if set)")
+
+    gone = commands.add_parser("forget", help="remove everything about one student, and say what is left until when")
+    gone.add_argument("--videos", **_SWITCH, help="true: the uploaded videos in which they were seen, too")
+    gone.add_argument("--dry-run", **_SWITCH, help="true: show what would be removed, and remove nothing")
+    held = commands.add_parser("subject-access", help="collect everything that is held about one student")
+    held.add_argument(
+        "--to", default="", metavar="DIR", help="directory (default: .state/<environment>/subject-access)"
+    )
+    for one in (gone, held):
+        one.add_argument("student", help="the name, as in the list of students")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0 done, 1 not, 2 typed wrongly, 130 interrupted."""
+    """Run one command; returns its exit code: 0 done, 1 not, 2 typed wrongly or drifted, 130 interrupted."""
     options = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        if options.command == "environments":
+            show(environments.table(), stderr=False)
+            return 0
+        if options.command == "drift":  # of an environment that is not deployed everything differs
+            return drift.run(options.environment)
         endpoints = environment.load(options.environment)
         return _COMMANDS[options.command](endpoints, options)
     except OpsError as error:
         info(f"error: {error}")
         return error.exit_code
+    except AwsFailure as error:
+        info(f"error: {explain(error, endpoints)}")
+        return 1
     except KeyboardInterrupt:
         info("interrupted")
         return INTERRUPTED
@@ -103,7 +183,24 @@ def _verify(endpoints: Endpoints, options: argparse.Namespace) -> int:
     return 0
 
 
+def _monitor(endpoints: Endpoints, _: argparse.Namespace) -> int:
+    with contextlib.ExitStack() as stack:
+        ways = []
+        for host in endpoints.pollers:
+            address, process = stack.enter_context(monitor.opened(endpoints, host))
+            print_data(f"{host}  {address}")
+            ways.append(process)
+        info("open until Ctrl-C")
+        with contextlib.suppress(KeyboardInterrupt):
+            monitor.wait(ways)
+    return 0
+
+
 def _logs(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    if options.key:
+        with one_connection(endpoints) as connected:
+            trace.lines(Aws(connected), options.key)
+        return 0
     path, length, missing = logs.make(endpoints, options.output)
     for name in missing:
         info(f"not collected: {name}")
@@ -112,7 +209,111 @@ def _logs(endpoints: Endpoints, options: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"upload": _upload, "workload": _workload, "status": _status, "logs": _logs, "verify": _verify}
+def _prove_function(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    with one_connection(endpoints, kept=True) as connected:
+        print_data(verify.prove_function(Aws(connected), options.media, options.qualifier))
+    return 0
+
+
+def _chaos(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    chaos.run_chaos(endpoints, options.kind, options.confirm, options.on, options.seconds)
+    return 0
+
+
+def _cost(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    said, bill = cost.actual(Aws(endpoints), options.project)
+    for line in said:
+        print_data(line)
+    if bill is not None:
+        show(bill, stderr=False)
+    return 0
+
+
+def _trace(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    with one_connection(endpoints) as connected:
+        trace.run(Aws(connected), options.key)
+    return 0
+
+
+def _redrive(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    with one_connection(endpoints) as connected:
+        redrive.run(Aws(connected), options.key, dry_run=options.dry_run)
+    return 0
+
+
+def _backup(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    secret = passphrase(options.passphrase_file)
+    path = copying.target_of(endpoints, options.to, encrypted=bool(secret))
+    for line in copying.back_up(Aws(endpoints), path, secret, results=options.results, progress=info):
+        info(line)
+    print_data(str(path))
+    return 0
+
+
+def _restore(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    secret, aws = passphrase(options.passphrase_file), Aws(endpoints)
+    planned = copying.plan(aws, options.archive, secret)
+    for line in planned.lines():
+        info(line)
+    if options.dry_run:
+        info("nothing was changed")
+        return 0
+    if planned.destroys and options.confirm != endpoints.environment:
+        raise UsageError(
+            f"what is there would be overwritten or removed, as listed above; nothing was changed. If that is wanted: "
+            f"make restore FROM=… CONFIRM={endpoints.environment}; a backup of it first: make backup"
+        )
+    copying.restore(aws, options.archive, secret, planned, progress=info)
+    info("restored. Who was forgotten after the backup was made is there again: forget them once more (make forget)")
+    return 0
+
+
+def _forget(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    with one_connection(endpoints) as connected:
+        done = forget.forget(
+            Aws(connected), options.student, videos=options.videos, dry_run=options.dry_run, progress=info
+        )
+    for line in done.lines():
+        print_data(line)
+    return 1 if done.problems else 0
+
+
+def _subject_access(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    with one_connection(endpoints) as connected:
+        directory, index = access.collect(Aws(connected), options.student, options.to, progress=info)
+    for line in index:
+        info(line)
+    print_data(str(directory))
+    return 0
+
+
+_COMMANDS = {
+    "upload": _upload,
+    "workload": _workload,
+    "status": _status,
+    "logs": _logs,
+    "verify": _verify,
+    "redrive": _redrive,
+    "trace": _trace,
+    "cost": _cost,
+    "chaos": _chaos,
+    "prove-function": _prove_function,
+    "monitor": _monitor,
+    "backup": _backup,
+    "restore": _restore,
+    "forget": _forget,
+    "subject-access": _subject_access,
+}
+
+
+def _switch(text: str) -> bool:
+    """What somebody typed who wanted to be careful must not be taken for the opposite."""
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r}: true or false")
+    return text == "true"
+
+
+_SWITCH: dict[str, Any] = {"type": _switch, "default": False, "metavar": "true|false"}
 
 
 def _seconds(text: str) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from classroom_ops.environment import Endpoints
 from classroom_ops.errors import CommandError
@@ -32,14 +33,15 @@ class Output:
     stderr: str
 
 
-def run(argv: Sequence[str], timeout: float, ok: Sequence[int] = (0,)) -> Output:
-    """Run `argv` without a shell and return what it said.
+def run(argv: Sequence[str], timeout: float, ok: Sequence[int] = (0,), stdin: str = "") -> Output:
+    """Run `argv` without a shell, with `stdin` as its standard input, and return what it said.
 
     Raises:
         CommandError: the program is missing, ran longer than `timeout` seconds, or its exit code is not in `ok`.
     """
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
+        given: dict[str, Any] = {"input": stdin.encode()} if stdin else {"stdin": subprocess.DEVNULL}
+        done = subprocess.run(argv, capture_output=True, timeout=timeout, check=False, **given)
     except FileNotFoundError:
         raise CommandError(f"{argv[0]} is not installed on this machine: run make setup") from None
     except OSError as error:
@@ -53,7 +55,9 @@ def run(argv: Sequence[str], timeout: float, ok: Sequence[int] = (0,)) -> Output
     return output
 
 
-def ssh(endpoints: Endpoints, host: str, argv: Sequence[str], timeout: float, ok: Sequence[int] = (0,)) -> Output:
+def ssh(
+    endpoints: Endpoints, host: str, argv: Sequence[str], timeout: float, ok: Sequence[int] = (0,), stdin: str = ""
+) -> Output:
     """Run `argv` on the VM `host` through the environment's own SSH configuration; it never asks a question.
 
     Raises:
@@ -61,7 +65,7 @@ def ssh(endpoints: Endpoints, host: str, argv: Sequence[str], timeout: float, ok
     """
     connect = max(1, min(CONNECT_SECONDS, int(timeout)))
     command = ["ssh", "-F", str(endpoints.ssh_config), "-o", "BatchMode=yes", "-o", f"ConnectTimeout={connect}"]
-    output = run([*command, host, "--", shlex.join(argv)], timeout, ok=(*ok, *range(256)))
+    output = run([*command, host, "--", shlex.join(argv)], timeout, ok=(*ok, *range(256)), stdin=stdin)
     if output.code == SSH_UNREACHABLE:
         said = (output.stderr.strip() or "ssh said nothing").splitlines()[-1]
         raise CommandError(f"the VM {host} cannot be reached over SSH: {said}")

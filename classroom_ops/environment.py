@@ -33,7 +33,6 @@ class Endpoints:
     table: str
     repository: str
     gallery_bucket: str
-    gallery_key: str
     pollers: tuple[str, ...]
     ssh_config: Path
     ssh_control_path: str
@@ -85,7 +84,6 @@ def load(environment: str, root: Path = PROJECT_ROOT) -> Endpoints:
 def parse(document: Mapping[str, Any], state_dir: Path, root: Path) -> Endpoints:
     """Turn the document's JSON into `Endpoints`; relative paths are relative to `root`."""
     credentials = document.get("credentials") or {}
-    gallery = document["gallery"]
     pollers = document["pollers"]
     if isinstance(pollers, str):
         raise TypeError("pollers must be a list")
@@ -104,8 +102,7 @@ def parse(document: Mapping[str, Any], state_dir: Path, root: Path) -> Endpoints
         function=document["function"],
         table=document["table"],
         repository=document["repository"],
-        gallery_bucket=gallery["bucket"],
-        gallery_key=gallery["key"],
+        gallery_bucket=document["gallery"]["bucket"],
         pollers=tuple(pollers),
         ssh_config=_path(document["ssh_config"], root),
         ssh_control_path=document.get("ssh_control_path") or "",

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from classroom_contract import ContractError
 from classroom_contract.gallery import GalleryFile
+from classroom_contract.keys import gallery_key
 from classroom_ops import status
 from classroom_ops.aws import Aws, AwsFailure, is_missing
 from classroom_ops.commands import run, ssh
@@ -263,7 +264,7 @@ def student_names(aws: Aws) -> set[str]:
     )
     names = {item["name"]["S"] for page in pages for item in page["Items"]}
     try:
-        body = aws.s3.get_object(Bucket=place.gallery_bucket, Key=place.gallery_key)["Body"].read()
+        body = aws.s3.get_object(Bucket=place.gallery_bucket, Key=gallery_key())["Body"].read()
     except AwsFailure as error:
         if is_missing(error):
             return names

@@ -22,6 +22,7 @@ from rich.text import Text
 
 from classroom_contract import ContractError
 from classroom_contract.gallery import GalleryFile
+from classroom_contract.keys import gallery_key
 from classroom_ops.aws import Aws, AwsFailure, is_missing, reason
 from classroom_ops.commands import POLLER_STATUS, run, ssh
 from classroom_ops.console import size
@@ -33,6 +34,7 @@ _CALL_SECONDS = 4.0
 _LOW_DISK_SHARE = 0.05
 _LOW_MEMORY_SHARE = 0.05
 _COUNTERS = ("answered", "stored", "failures", "in_flight", "rejected", "results")
+PAUSE_FILE = "/etc/smart-classroom/paused"  # written by `make pause`; holds since when
 LAMBDA_LABEL = "ministack=lambda"
 
 
@@ -103,7 +105,13 @@ def dead_letters(aws: Aws) -> Part:
     counts = {name: aws.depth(name).total for name in aws.endpoints.dead_letter_queues}
     facts = ", ".join(f"{name} {count}" for name, count in counts.items())
     if any(counts.values()):
-        return Part("dead letters", State.DOWN, facts, "make logs collects why; fix it, then upload again", counts)
+        return Part(
+            "dead letters",
+            State.DOWN,
+            facts,
+            "make redrive shows why and moves them back; DRY_RUN=true shows only",
+            counts,
+        )
     return Part("dead letters", State.OK, facts, data=counts)
 
 
@@ -135,10 +143,10 @@ def gallery(aws: Aws) -> Part:
     """The known encodings: version and students."""
     place = aws.endpoints
     try:
-        body = aws.s3.get_object(Bucket=place.gallery_bucket, Key=place.gallery_key)["Body"].read()
+        body = aws.s3.get_object(Bucket=place.gallery_bucket, Key=gallery_key())["Body"].read()
     except AwsFailure as error:
         if is_missing(error):
-            text = f"s3://{place.gallery_bucket}/{place.gallery_key} does not exist: nobody is enrolled"
+            text = f"s3://{place.gallery_bucket}/{gallery_key()} does not exist: nobody is enrolled"
             raise PartDownError(text) from error
         raise
     try:
@@ -262,15 +270,16 @@ def poller(endpoints: Endpoints, host: str) -> Part:
         "systemctl is-active classroom-poller || true; "
         f"sudo -n sh -c {shlex.quote(POLLER_STATUS)} 2>/dev/null | tr -d '\\n' || true; echo; "
         f"df -B1 --output=avail,size {shlex.quote(above)} 2>/dev/null | tail -n 1 || true; "
-        "grep MemAvailable /proc/meminfo"
+        "grep MemAvailable /proc/meminfo; "
+        f"cat {PAUSE_FILE} 2>/dev/null || true"
     )
     lines = ssh(endpoints, host, ["sh", "-c", script], PROBE_SECONDS - 0.5).stdout.splitlines()
-    lines += [""] * (4 - len(lines))
-    return read_poller(host, *lines[:4])
+    lines += [""] * (5 - len(lines))
+    return read_poller(host, *lines[:5])
 
 
-def read_poller(host: str, active: str, status: str, disk: str, memory: str) -> Part:
-    """Turn the four lines that a VM answers into a part."""
+def read_poller(host: str, active: str, status: str, disk: str, memory: str, paused: str = "") -> Part:
+    """Turn the lines that a VM answers into a part; `paused` is since when, empty where nobody paused it."""
     title = f"poller {host}"
     data: dict[str, Any] = {"active": active == "active"}
     facts = [active or "unknown"]
@@ -298,7 +307,11 @@ def read_poller(host: str, active: str, status: str, disk: str, memory: str) -> 
     if kilobytes and kilobytes[0].isdigit():
         data["memory_available_bytes"] = int(kilobytes[0]) * 1024
         facts.append(f"memory {size(int(kilobytes[0]) * 1024)} free")
-    if not data["active"]:
+    if not data["active"] and paused:
+        data["paused_since"] = paused
+        facts[0] = f"paused since {paused[:16].replace('T', ' ')}"
+        state, fix = State.WARN, "make resume; until then videos wait in the queue"
+    elif not data["active"]:
         state, fix = State.DOWN, "make up"
     return Part(title, state, ", ".join(facts), fix, data)
 

@@ -239,9 +239,6 @@ def run(aws: Aws, video: str, key: str | None, timeout: float) -> str:
     """Check what was typed, then `upload`."""
     path = check_video(video)
     chosen = check_key(key, path)
-    place = aws.endpoints
-    if (place.gallery_bucket, place.gallery_key) == (place.output_bucket, answers.account_key(chosen)):
-        raise UsageError(f"the key {chosen!r} cannot be used: its answer would replace the known encodings")
     try:
         return upload(aws, path, chosen, timeout)
     except AwsFailure as error:

@@ -163,7 +163,7 @@ def as_enrolled(aws: Aws, expected: Mapping[Path, Expected]) -> dict[Path, Expec
     A student who has the face of a sample is expected in its place; where nobody in a clip is enrolled, it is unknown.
     """
     place = aws.endpoints
-    store = Store(aws.dynamodb, aws.s3, place.table, place.gallery_bucket, place.gallery_key)
+    store = Store(aws.dynamodb, aws.s3, place.table, place.gallery_bucket)
     samples, records = store.samples(), store.records()
 
     def student(sample: str) -> str | None:

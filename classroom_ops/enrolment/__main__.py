@@ -18,12 +18,12 @@ from botocore.config import Config
 from classroom_contract.roster import RosterError, stored_text
 from classroom_ops.aws import AwsFailure
 from classroom_ops.console import info
-from classroom_ops.enrolment import enrol, report
+from classroom_ops.enrolment import enrol, moving, report
 from classroom_ops.enrolment.computing import Engine
 from classroom_ops.enrolment.enrol import Sources
 from classroom_ops.enrolment.errors import EnrolmentError
 from classroom_ops.enrolment.rosters import read_roster
-from classroom_ops.enrolment.store import Store, wrong_between
+from classroom_ops.enrolment.store import Changes, Store, repeated, wrong_between
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,11 +35,16 @@ def parser() -> argparse.ArgumentParser:
         ("verify", "fail when a student of the list, or one who is known, lacks record or encodings"),
         ("remove", "remove the students of the list"),
         ("forget", "remove students by name: records, encodings and, if asked for, results"),
+        ("take-over", "copy known encodings from the bucket of results, where they were before"),
     ):
         one = commands.add_parser(name, help=what)
         one.add_argument("--table", required=True, help="table of records")
         one.add_argument("--bucket", required=True, help="bucket of the known encodings")
-        one.add_argument("--key", required=True, help="object of the known encodings")
+        if name == "take-over":
+            one.add_argument("--from-bucket", required=True, help="bucket of results")
+            one.add_argument("--delete", action="store_true", help="delete what was taken over before, instead")
+            one.add_argument("--report", type=Path, help="write what came of it as JSON; the exit code is 0 then")
+            continue
         if name in ("enrol", "forget"):
             one.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
         if name == "forget":
@@ -63,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = parser().parse_args(argv)
-    store = Store(_client("dynamodb"), _client("s3"), options.table, options.bucket, options.key)
+    store = Store(_client("dynamodb"), _client("s3"), options.table, options.bucket)
     try:
         done = _COMMANDS[options.command](store, options)
     except (EnrolmentError, RosterError) as error:
@@ -84,11 +89,16 @@ def _enrol(store: Store, options: argparse.Namespace) -> dict[str, Any]:
         options.roster, options.photos, options.encodings, options.image, sample=options.sample, prune=options.prune
     )
     engine = Engine(options.engine, options.image, options.timeout)
-    outcome = enrol.enrol(store, sources, engine, lambda text: print(f"phase: {text}", flush=True))  # noqa: T201 a job's phase
-    if not options.dry_run:
-        store.apply(outcome.changes)
+
+    def enrolled() -> enrol.Outcome:
+        outcome = enrol.enrol(store, sources, engine, lambda text: print(f"phase: {text}", flush=True))  # noqa: T201 a job's phase
+        if not options.dry_run:
+            outcome.classes = store.apply(outcome.changes)
+        return outcome
+
+    outcome = repeated(enrolled)
     return {
-        "changed": bool(outcome.changes) and not options.dry_run,
+        "changed": bool(outcome.changes or outcome.classes) and not options.dry_run,
         "problems": [],
         "text": report.lines(outcome, dry_run=options.dry_run),
         **outcome.names(),
@@ -99,6 +109,7 @@ def _verify(store: Store, options: argparse.Namespace) -> dict[str, Any]:
     wanted = read_roster(options.roster).students if options.roster else ()
     excused = store.samples().enrolled if options.sample else ()
     wrong = wrong_between(store.records(), store.known(), wanted, excused)
+    wrong += [f"s3://{store.bucket}/{key} is not what the records say of that class" for key in store.wrong_classes()]
     if wrong:
         wrong.append("enroll them again: make enroll ROSTER=<list> PHOTOS=<directory>")
     return {"changed": False, "problems": wrong, "text": wrong}
@@ -112,14 +123,19 @@ def _remove(store: Store, options: argparse.Namespace) -> dict[str, Any]:
 
 def _forget(store: Store, options: argparse.Namespace) -> dict[str, Any]:
     names = {stored_text(name) for name in options.name}
-    before = store.known().students.keys()
-    changes = store.without(names)
     results = store.results_of(names, options.results_bucket) if options.results_bucket else []
+
+    def forgotten() -> tuple[Changes, list[str]]:
+        before = store.known().students.keys()
+        changes = store.without(names)
+        if not options.dry_run:
+            # An empty object stays: without one, known encodings in the function's image would serve.
+            store.apply(changes)
+        return changes, sorted(before - changes.known.students.keys()) if changes.known is not None else []
+
+    changes, encodings = repeated(forgotten)
     if not options.dry_run:
-        # An empty object stays: without one, known encodings in the function's image would serve.
-        store.apply(changes)
         store.delete_results(options.results_bucket, results)
-    encodings = sorted(before - changes.known.students.keys()) if changes.known is not None else []
     text = [
         f"Records removed    {', '.join(changes.remove) or 'none'}",
         f"Encodings removed  {', '.join(encodings) or 'none'}",
@@ -129,7 +145,19 @@ def _forget(store: Store, options: argparse.Namespace) -> dict[str, Any]:
     return {"changed": changed, "problems": [], "text": text}
 
 
-_COMMANDS = {"enrol": _enrol, "verify": _verify, "remove": _remove, "forget": _forget}
+def _take_over(store: Store, options: argparse.Namespace) -> dict[str, Any]:
+    bucket = options.from_bucket
+    if options.delete:
+        deleted = moving.remove(store, _client("s3"), bucket)
+        return {"changed": deleted, "problems": [], "text": []}
+    came = moving.take_over(store, bucket)
+    if came is None:
+        return {"changed": False, "problems": [], "text": []}
+    text = [f"known encodings of {len(came)} students were copied from s3://{bucket} to s3://{store.bucket}"]
+    return {"changed": True, "problems": [], "text": text}
+
+
+_COMMANDS = {"enrol": _enrol, "verify": _verify, "remove": _remove, "forget": _forget, "take-over": _take_over}
 
 
 def _client(service: str) -> Any:

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from classroom_contract.gallery import Encodings
+from classroom_contract.gallery import Encodings, GalleryFile
 from classroom_contract.roster import COLUMNS, RosterStudent
 from classroom_ops.enrolment.errors import EnrolmentError
-from classroom_ops.enrolment.store import Known
+from classroom_ops.enrolment.store import MODEL, Known
 
 _SECONDS_A_PHOTO = 2.0  # on a busy machine; a third of a second is usual
 _PICKLE = "encodings.pickle"  # as the image knows it
@@ -115,7 +115,7 @@ def write(job: Job, shared: Path) -> list[str]:
     arguments = ["--photos", "/enroll/photos", "--roster", "/enroll/students.csv", "--owners", "/enroll/owners.json"]
     arguments += ["--giving-way", "/enroll/giving-way.json", *(["--partial"] if job.partial else [])]
     if job.known.students:
-        contents["known.json"] = job.known.file().render().encode()
+        contents["known.json"] = job.known.file.render().encode()
         arguments += ["--known", "/enroll/known.json"]
     if job.pickle:
         try:
@@ -175,7 +175,7 @@ def understood(code: int, output: str, lines: Sequence[str], pickle: str = "") -
     try:
         document = json.loads(output)
         encodings = {str(student["name"]): student["encodings"] for student in document["gallery"]["students"]}
-        Known(encodings).file()  # 128 finite numbers each
+        GalleryFile.of(MODEL, encodings.items())  # 128 finite numbers each
         gave_way = {str(sample): str(student) for sample, student in dict(document.get("gave_way", {})).items()}
         skipped, warnings = (tuple(map(str, document.get(name, ()))) for name in ("skipped", "warnings"))
     except (ValueError, KeyError, TypeError) as error:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path, PurePath
 from typing import Protocol
 
@@ -41,7 +41,10 @@ class Sources:
 
 @dataclass
 class Outcome:
-    """What an enrolment does, or would do: names by what happens to them, and what its reader should know."""
+    """What an enrolment does, or would do: names by what happens to them, and what its reader should know.
+
+    `classes` are the classes' files that were written, where one was.
+    """
 
     changes: Changes = field(default_factory=Changes)
     records: list[str] = field(default_factory=list)
@@ -52,6 +55,7 @@ class Outcome:
     stay_away: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
     version: str = ""
     students: int = 0
 
@@ -118,7 +122,7 @@ def _students(
     sources: Sources, records: Mapping[str, Record], outcome: Outcome, problems: list[str]
 ) -> list[RosterStudent]:
     if sources.roster is None:
-        known = (RosterStudent(one.name, one.id, one.major, one.year) for one in records.values())
+        known = (RosterStudent(one.name, one.id, one.major, one.year, one.class_name) for one in records.values())
         if not records:
             problems.append("nobody has a record yet: name a list, too: make enroll ROSTER=students.csv")
         return sorted(known, key=lambda student: student.name)
@@ -295,7 +299,10 @@ def _decide(
     repeated = source in known.sources
     # A sample that is enrolled as one may be among those who give way, to somebody who is known.
     staying = [student for student in students if student.name not in computed.gave_way or not sources.sample]
-    wanted = [Record.of(student, sample=sources.sample) for student in staying] if sources.roster else []
+    wanted = [
+        Record.of(student, sample=sources.sample, before=records.get(student.name))
+        for student in (staying if sources.roster else ())
+    ]
     write = [one for one in wanted if records.get(one.name) != one and not (repeated and _is_there(one, records))]
     goes = {name for name in computed.gave_way if name in records or name in known.students}
     goes -= {student.name for student in students} if not sources.sample else set()
@@ -306,16 +313,17 @@ def _decide(
     after = {**new, **known.students} if repeated else {**known.students, **new}
     after = {name: encodings for name, encodings in after.items() if name not in goes}
     named = (source, *known.sources) if (new or write) and not repeated else known.sources
-    merged = Known(after, named)
-    version = merged.file().version
-    differs = version != Known(known.students).file().version or named != known.sources
+    # To make the file of ten thousand students takes a second: not where nobody's encodings change.
+    differs = after != known.students
+    merged = Known(after, named, known.etag) if differs else replace(known, sources=named)
+    version = merged.file.version if differs else known.file.version
     before = store.samples()
     offered = {*(student.name for student in students), *outcome.stay_away} if sources.sample else set()
-    samples = Samples(before.enrolled | offered, {**before.replaced, **computed.gave_way})
+    samples = Samples(before.enrolled | offered, {**before.replaced, **computed.gave_way}, before.etag)
     outcome.changes = Changes(
         tuple(write),
         tuple(sorted(goes & records.keys())),
-        merged if differs else None,
+        merged if differs or named != known.sources else None,
         samples if samples != before else None,
     )
     outcome.records = [record.name for record in write]

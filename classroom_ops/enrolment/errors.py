@@ -13,3 +13,10 @@ class EnrolmentError(OpsError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = list(problems)
+
+
+class ConflictError(EnrolmentError):
+    """Somebody else has written meanwhile what this was about to write."""
+
+    def __init__(self) -> None:
+        super().__init__(["others enroll or remove students at the same time: run the same command again"])

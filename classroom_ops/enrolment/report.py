@@ -18,11 +18,12 @@ def lines(outcome: Outcome, *, dry_run: bool) -> list[str]:
         ("sample that would give way" if dry_run else "sample that gave way", outcome.gave_way),
         ("sample that stays away", outcome.stay_away),
         ("skipped, has no record", outcome.skipped),
+        ("class written", [key.removesuffix(".json") for key in outcome.classes]),
     ]
     found = [f"{label:<26} {_listed(names)}" for label, names in told if names]
     found += [f"{'look at this':<26} {warning}" for warning in outcome.warnings]
     found += [f"{'note':<26} {note}" for note in outcome.notes]
-    if not outcome.changes:
+    if not (outcome.changes or outcome.classes):
         found.append("nothing changes" if dry_run else "nothing changed")
     return [*found, f"{'students' + (' then' if dry_run else ''):<26} {outcome.students}"]
 

@@ -18,6 +18,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from classroom_contract.keys import class_problem
 from classroom_contract.roster import CLASS_COLUMN, COLUMNS, RosterError, RosterStudent, stored_text
 from classroom_ops.enrolment.owners import name_words
 from classroom_ops.enrolment.text import TextError, decode
@@ -392,7 +393,7 @@ def _faults(table: _Table, row: Sequence[str]) -> Iterator[str]:
         yield f"{counts}: what is not known has to be left empty, between two delimiters ({table.counted})"
 
 
-def _values(row: Sequence[str], columns: Mapping[str, int]) -> tuple[dict[str, str], list[str]]:
+def _values(row: Sequence[str], columns: Mapping[str, int]) -> tuple[dict[str, Any], list[str]]:
     """A student's values by the names of `RosterStudent`, and what is wrong with them."""
     faults: list[str] = []
     raw = {column: _clean(row[number]) if number < len(row) else "" for column, number in columns.items()}
@@ -418,8 +419,11 @@ def _values(row: Sequence[str], columns: Mapping[str, int]) -> tuple[dict[str, s
             f"the id {number} was shortened by a spreadsheet, and its last figures are lost: give the column the "
             "format 'text', type the id anew and save the list again"
         )
-    class_name = raw.pop(CLASS_COLUMN, "")
-    return {"name": name, "id": number, "major": raw["major"], "year": raw["year"], "class_name": class_name}, faults
+    class_name = raw.pop(CLASS_COLUMN, None)
+    if class_name and (problem := class_problem(class_name)):
+        faults.append(f"its class is {class_name!r}: {problem}")
+    values = {"name": name, "id": number, "major": raw["major"], "year": raw["year"], "class_name": class_name}
+    return values, faults
 
 
 def _clean(value: str) -> str:

@@ -30,7 +30,6 @@ class Config:
     output_bucket: str
     output_queue_url: str
     gallery_bucket: str
-    gallery_key: str = ".gallery/known-encodings.json"
     gallery_ttl_seconds: float = 30.0
     gallery_file: Path = Path(__file__).parents[1] / "known-encodings.json"  # in the image, if one was baked in
     log_level: str = "INFO"
@@ -86,14 +85,12 @@ class Config:
                 return default
             return value
 
-        output_bucket = text("OUTPUT_BUCKET")
         switch = {"true": True, "false": False}
         config = cls(
             table_name=text("TABLE_NAME"),
-            output_bucket=output_bucket,
+            output_bucket=text("OUTPUT_BUCKET"),
             output_queue_url=text("OUTPUT_QUEUE_URL"),
-            gallery_bucket=text("GALLERY_BUCKET", output_bucket),
-            gallery_key=text("GALLERY_KEY", cls.gallery_key),
+            gallery_bucket=text("GALLERY_BUCKET"),
             gallery_ttl_seconds=number("GALLERY_TTL_SECONDS", cls.gallery_ttl_seconds),
             gallery_file=Path(text("GALLERY_FILE", str(cls.gallery_file))),
             log_level=choice("LOG_LEVEL", cls.log_level, logging.getLevelNamesMapping()),

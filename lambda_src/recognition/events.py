@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
+from classroom_contract.results import Video
+
 # Categories of S3's event names (S3 User Guide, "Supported event types") that are about an object that existed before.
 _NO_NEW_OBJECT = (
     "ObjectRemoved:",
@@ -46,8 +48,8 @@ class VideoReference:
 
     @property
     def correlation_id(self) -> str:
-        """The id that every log line about this video carries."""
-        return f"{self.key}@{self.etag or self.version_id or 'unknown'}"
+        """The id that every log line about this video carries, here and on the VM."""
+        return Video(self.bucket, self.key, self.etag or "", self.version_id).correlation
 
 
 @dataclass(frozen=True)

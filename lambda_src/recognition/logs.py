@@ -1,7 +1,8 @@
 """Structured logs and metrics of the function, by Powertools for AWS Lambda: one JSON object a line on standard output.
 
-Each line about a video carries its correlation id (key@ETag). No line holds the name of a student: counts and ids say
-what happened, and names stand in the results only.
+Each line about a video carries its correlation id (key@ETag) and the id of the queue's message, the same ones as the
+poller's lines on the VM. No line holds the name of a student: counts and ids say what happened, and names stand in the
+results only.
 """
 
 from __future__ import annotations
@@ -17,6 +18,14 @@ from aws_lambda_powertools.metrics import MetricUnit
 NAMESPACE = "SmartClassroom"
 
 _logger = Logger(service="smart-classroom", utc=True, use_rfc3339=True, location=None, serialize_stacktrace=False)
+
+
+def message(message_id: str | None) -> None:
+    """Puts the id of the queue's message into every line from now on; None: there is none any more."""
+    if message_id is None:
+        _logger.remove_keys(["message_id"])
+    else:
+        _logger.append_keys(message_id=message_id)
 
 
 def configure(level: str, request_id: str) -> None:

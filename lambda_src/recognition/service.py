@@ -12,12 +12,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import ClientError
 
-from classroom_contract.keys import ResultKeys, result_keys
+from classroom_contract.keys import class_of, result_keys
 from classroom_contract.notification import Notification
 from classroom_contract.tables import Row, render_csv
 from recognition import engine, events, logs, results
@@ -70,7 +71,7 @@ class Service:
         """Takes the settings and the clients; nothing is read before the first video."""
         self._config, self._clients = config, clients
         self._gallery = GalleryStore(
-            clients.s3, config.gallery_bucket, config.gallery_key, config.gallery_ttl_seconds, baked=config.gallery_file
+            clients.s3, config.gallery_bucket, config.gallery_ttl_seconds, baked=config.gallery_file
         )
 
     def handle(self, event: object, context: LambdaContext) -> dict[str, Any]:
@@ -87,7 +88,12 @@ class Service:
         batch = events.messages(event)
         answers: list[dict[str, str]] = []
         if batch is not None:
-            failed = [message.message_id for message in batch if not self._message(message, context, answers)]
+            failed = []
+            for message in batch:
+                logs.message(message.message_id)
+                if not self._message(message, context, answers):
+                    failed.append(message.message_id)
+            logs.message(None)
             return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in failed], "answers": answers}
         try:
             videos = events.videos(event)
@@ -104,7 +110,6 @@ class Service:
             logs.event(
                 logging.ERROR,
                 "message_failed",
-                message_id=message.message_id,
                 deliveries=message.deliveries,
                 reason=str(error),
                 size_characters=len(message.body),
@@ -174,7 +179,8 @@ class Service:
     def _answer(self, video: VideoReference, context: LambdaContext, *, mark: bool) -> tuple[str, VideoReference]:
         """Looks at a video and writes its answer; returns the status, and the upload that was looked at."""
         started = time.monotonic()
-        gallery = self._gallery.current()
+        class_name = class_of(video.key)
+        gallery = self._gallery.current(class_name)
         got_gallery = time.monotonic()
         source = RangedObject(
             self._clients.s3, video.bucket, video.key, video.version_id, expected_bytes=video.size_bytes
@@ -182,7 +188,8 @@ class Service:
         answered = replace(video, etag=source.etag, version_id=source.version_id)
         with logs.about(answered.correlation_id):
             seconds_left = context.get_remaining_time_in_millis() / 1000 - self._config.reserve_seconds
-            analysis = analyse(source, gallery, lambda: self._gallery.current(fresh=True), self._config, seconds_left)
+            newest = partial(self._gallery.current, class_name, fresh=True)
+            analysis = analyse(source, gallery, newest, self._config, seconds_left)
             analysed = time.monotonic()
             students = self._records([decision.match.name for decision in analysis.decisions])
             analysis.add("gallery", (got_gallery - started) * 1000)
@@ -240,7 +247,7 @@ class Service:
         same keys are written once more. There is never a message without its results. With `mark` the CSV says at the
         end that all of it is done, so that a later delivery need not do it again.
         """
-        keys = self._keys(about.video)
+        keys = result_keys(about.video.key)
         picture = results.draw(analysis, blur_strangers=self._config.blur_unknown_faces)
         if picture is not None:
             self._put(keys.frame, picture, "image/jpeg")
@@ -259,7 +266,7 @@ class Service:
 
     def _answered(self, video: VideoReference) -> str | None:
         """Returns the status of a video that an earlier delivery has answered; nothing when none has."""
-        key = self._keys(video).csv
+        key = result_keys(video.key).csv
         try:
             # Not HEAD, whose refusals do not say why.
             answer = self._clients.s3.get_object(Bucket=self._config.output_bucket, Key=key, Range="bytes=0-0")
@@ -272,12 +279,6 @@ class Service:
             return None
         logs.event(logging.INFO, "video_answered_before")
         return done.get(_DONE_STATUS)
-
-    def _keys(self, video: VideoReference) -> ResultKeys:
-        """Returns where the answer is written: never where known encodings lie in the same bucket."""
-        folder = self._config.gallery_key.rpartition("/")[0] + "/"
-        reserved = self._config.gallery_bucket == self._config.output_bucket and video.key.startswith(folder)
-        return result_keys(f"_{video.key}" if reserved else video.key)
 
     def _put(self, key: str, body: bytes, content_type: str, metadata: dict[str, str] | None = None) -> None:
         self._clients.s3.put_object(

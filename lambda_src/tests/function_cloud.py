@@ -16,12 +16,13 @@ EVENTS = LAMBDA_SRC.parent / "tests" / "events"
 sys.path[:0] = [str(LAMBDA_SRC), str(LAMBDA_SRC.parent), str(MEDIA)]
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 
+from classroom_contract.keys import gallery_key  # noqa: E402 - after the path
 from recognition.config import Config  # noqa: E402 - after the path
 from recognition.matching import Gallery  # noqa: E402
 from recognition.service import Clients, Service  # noqa: E402
 
 Logged = Callable[[], list[dict[str, Any]]]  # the lines of the log
-INPUT, OUTPUT, TABLE = "input-bucket-video", "output-bucket-vid", "student_table"
+INPUT, OUTPUT, KNOWN, TABLE = "input-bucket-video", "output-bucket-vid", "known-encodings", "student_table"
 
 
 @dataclass
@@ -69,15 +70,18 @@ class Cloud:
         return self.clients.s3.get_object(Bucket=OUTPUT, Key=key)["Body"].read()
 
     def result_keys(self) -> set[str]:
-        """Returns the keys of the output bucket without the gallery."""
+        """Returns the keys of the output bucket."""
         listed = self.clients.s3.list_objects_v2(Bucket=OUTPUT).get("Contents", [])
-        return {entry["Key"] for entry in listed} - {self.config.gallery_key}
+        return {entry["Key"] for entry in listed}
 
-    def publish_gallery(self, gallery: Gallery) -> None:
-        """Puts a gallery where the function reads it."""
-        self.clients.s3.put_object(
-            Bucket=OUTPUT, Key=self.config.gallery_key, Body=json.dumps(gallery.to_json()).encode()
-        )
+    def publish_gallery(self, gallery: Gallery | bytes, class_name: str | None = None) -> None:
+        """Puts a gallery, or whatever text, where the function reads that of a class or of everyone."""
+        text = gallery if isinstance(gallery, bytes) else json.dumps(gallery.to_json()).encode()
+        self.clients.s3.put_object(Bucket=KNOWN, Key=gallery_key(class_name), Body=text)
+
+    def remove_gallery(self, class_name: str | None = None) -> None:
+        """Removes it."""
+        self.clients.s3.delete_object(Bucket=KNOWN, Key=gallery_key(class_name))
 
 
 def sqs_event(*bodies: str) -> dict[str, Any]:

@@ -8,12 +8,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import cv2
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from function_cloud import EVENTS, INPUT, MEDIA, Cloud, FakeContext, Logged, s3_body, sqs_event
+from function_cloud import EVENTS, INPUT, KNOWN, MEDIA, OUTPUT, Cloud, FakeContext, Logged, s3_body, sqs_event
 from recognition import engine
 from recognition.config import ConfigError
 from recognition.matching import Gallery
@@ -380,7 +381,7 @@ def test_a_damaged_gallery_does_not_replace_the_good_one(cloud: Cloud, text: byt
     cloud.upload("joe-biden-360p.mp4")
     event = sqs_event(s3_body("joe-biden-360p.mp4"))
     cloud.service.handle(event, FakeContext())
-    cloud.clients.s3.put_object(Bucket=cloud.config.gallery_bucket, Key=cloud.config.gallery_key, Body=text)
+    cloud.publish_gallery(text)
     cloud.upload("stranger-720p.mp4")
     assert cloud.service.handle(sqs_event(s3_body("stranger-720p.mp4")), FakeContext())["batchItemFailures"] == []
     assert cloud.service.handle(event, FakeContext())["answers"][0]["status"] == "recognized"
@@ -389,14 +390,14 @@ def test_a_damaged_gallery_does_not_replace_the_good_one(cloud: Cloud, text: byt
 @pytest.mark.parametrize("text", [b"", b"{", b'{"schema": 9, "model": "x", "students": []}', b'{"schema": 1}'])
 def test_a_gallery_that_nobody_understands_is_no_answer(cloud: Cloud, text: bytes) -> None:
     cloud.upload("joe-biden-360p.mp4")
-    cloud.clients.s3.put_object(Bucket=cloud.config.gallery_bucket, Key=cloud.config.gallery_key, Body=text)
+    cloud.publish_gallery(text)
     answer = cloud.service.handle(sqs_event(s3_body("joe-biden-360p.mp4")), FakeContext())
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}], "answers": []}
     assert cloud.result_keys() == set()
 
 
 def test_without_a_gallery_everybody_is_unknown(cloud: Cloud) -> None:
-    cloud.clients.s3.delete_object(Bucket=cloud.config.gallery_bucket, Key=cloud.config.gallery_key)
+    cloud.remove_gallery()
     cloud.upload("joe-biden-360p.mp4")
     answer = cloud.service.handle(sqs_event(s3_body("joe-biden-360p.mp4")), FakeContext())
     assert answer["answers"][0]["status"] == "unknown"
@@ -409,11 +410,67 @@ def test_without_a_record_the_name_is_answered(cloud: Cloud) -> None:
     assert cloud.read("joe-biden-360p.csv") == b"name,major,year\r\nJoe Biden,,\r\n"
 
 
-def test_an_upload_cannot_overwrite_the_gallery(cloud: Cloud, enrolled: tuple[Gallery, list[Student]]) -> None:
-    cloud.upload("joe-biden-360p.mp4", ".gallery/known-encodings.mp4")
-    cloud.service.handle(sqs_event(s3_body(".gallery/known-encodings.mp4")), FakeContext())
-    assert Gallery.from_json(cloud.read(cloud.config.gallery_key)).version == enrolled[0].version
-    assert "_.gallery/known-encodings.csv" in cloud.result_keys()
+def test_a_video_in_a_classs_folder_is_compared_with_that_class_any_other_with_everyone(
+    cloud: Cloud, enrolled: tuple[Gallery, list[Student]]
+) -> None:
+    obama = Gallery([student for student in enrolled[0].students if student[0] == "Barack Obama"])
+    cloud.publish_gallery(obama, "history-101")
+    keys = ("history-101/a.mp4", "maths/a.mp4", "a.mp4", "everyone/a.mp4", "a|b/a.mp4")
+    for key in keys:
+        cloud.upload("joe-biden-360p.mp4", key)
+    answers = cloud.service.handle(sqs_event(*(s3_body(quote_plus(key)) for key in keys)), FakeContext())["answers"]
+    assert [answer["status"] for answer in answers] == ["unknown"] + ["recognized"] * 4
+    assert json.loads(cloud.read("history-101/a.json"))["gallery_version"] == obama.version
+    assert json.loads(cloud.read("maths/a.json"))["gallery_version"] == enrolled[0].version
+
+
+def test_somebody_who_came_into_the_class_a_second_ago_is_recognised(
+    cloud: Cloud, enrolled: tuple[Gallery, list[Student]]
+) -> None:
+    cloud.publish_gallery(Gallery([]), "history-101")
+    cloud.upload("joe-biden-360p.mp4", "history-101/a.mp4")
+    event = sqs_event(s3_body("history-101/a.mp4"))
+    assert cloud.service.handle(event, FakeContext())["answers"][0]["status"] == "unknown"
+    cloud.publish_gallery(enrolled[0], "history-101")
+    assert cloud.service.handle(event, FakeContext())["answers"][0]["status"] == "recognized"
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b'{"schema": 9, "model": "x", "students": []}', b'{"schema": 1}'])
+def test_a_damaged_file_of_a_class_fails_the_message_and_others_are_answered(cloud: Cloud, text: bytes) -> None:
+    cloud.publish_gallery(text, "history-101")
+    for key in ("history-101/a.mp4", "a.mp4"):
+        cloud.upload("joe-biden-360p.mp4", key)
+    answer = cloud.service.handle(sqs_event(s3_body("history-101/a.mp4"), s3_body("a.mp4")), FakeContext())
+    assert answer["batchItemFailures"] == [{"itemIdentifier": "m0"}]
+    assert answer["answers"] == [{"key": "a.mp4", "status": "recognized"}]
+
+
+def test_emptying_the_bucket_of_results_forgets_nobody(cloud: Cloud) -> None:
+    event = sqs_event(s3_body("joe-biden-360p.mp4"))
+    cloud.upload("joe-biden-360p.mp4")
+    cloud.service.handle(event, FakeContext())
+    for key in cloud.result_keys():
+        cloud.clients.s3.delete_object(Bucket=OUTPUT, Key=key)
+    service = Service(cloud.config, cloud.clients)  # as after a cold start
+    assert service.handle(event, FakeContext())["answers"][0]["status"] == "recognized"
+    assert cloud.result_keys() == {f"joe-biden-360p.{kind}" for kind in ("csv", "json", "jpg")}
+
+
+def test_it_asks_for_one_object_a_video_and_lists_no_bucket(
+    cloud: Cloud, enrolled: tuple[Gallery, list[Student]]
+) -> None:
+    calls: list[tuple[str, str]] = []
+
+    def note(model: Any, params: dict[str, Any], **_: object) -> None:
+        calls.append((model.name, params["url"]))
+
+    cloud.publish_gallery(enrolled[0], "history-101")
+    cloud.clients.s3.meta.events.register("before-call.s3", note)
+    for key in ("history-101/a.mp4", "history-101/b.mp4"):
+        cloud.upload("joe-biden-360p.mp4", key)
+        cloud.service.handle(sqs_event(s3_body(key)), FakeContext())
+    assert [url.rpartition("/")[2] for name, url in calls if KNOWN in url] == ["history-101.json"] * 2  # put and get
+    assert not [name for name, _ in calls if name.startswith("List")]
 
 
 def test_every_log_line_has_the_id_of_its_video_and_no_students_name(cloud: Cloud, logged: Logged) -> None:
@@ -430,6 +487,7 @@ def test_every_log_line_has_the_id_of_its_video_and_no_students_name(cloud: Clou
         lines[-1]["correlation_id"]
         == f"lesson.mp4@{cloud.clients.s3.head_object(Bucket=INPUT, Key='lesson.mp4')['ETag'].strip(chr(34))}"
     )
+    assert [line.get("message_id") for line in lines] == ["m0", "m1", "m1"]
     assert all(line["request_id"] == FakeContext().aws_request_id for line in lines)
     assert lines[-1]["timings_ms"]["total"] > 0
     assert lines[-1]["students"] == 1
@@ -461,7 +519,7 @@ def test_the_gallery_in_the_image_serves_while_the_bucket_has_none(
     baked = tmp_path / "known-encodings.json"
     baked.write_text(json.dumps(enrolled[0].to_json()))
     service = Service(replace(cloud.config, gallery_file=baked), cloud.clients)
-    cloud.clients.s3.delete_object(Bucket=cloud.config.gallery_bucket, Key=cloud.config.gallery_key)
+    cloud.remove_gallery()
     cloud.upload("joe-biden-360p.mp4")
     event = sqs_event(s3_body("joe-biden-360p.mp4"))
     assert service.handle(event, FakeContext())["answers"][0]["status"] == "recognized"

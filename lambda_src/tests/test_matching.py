@@ -105,7 +105,7 @@ def test_the_rule_is_the_one_that_was_evaluated() -> None:
 
 
 def test_no_clip_of_the_evaluation_was_answered_wrongly() -> None:
-    evaluation = json.loads((MEDIA.parents[1] / "docs" / "evaluation.json").read_text())
+    evaluation = json.loads((MEDIA.parents[1] / "benchmarks" / "results" / "evaluation.json").read_text())
     assert evaluation["rule"] == asdict(RULE), "it was changed: run make evaluate"
     clips = evaluation["clips"]
     assert clips["total"]["strangers"] > 100

@@ -167,16 +167,16 @@ def test_any_text_is_an_event_or_is_refused(text: str) -> None:
 
 
 def test_all_missing_settings_are_named_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"TABLE_NAME.*OUTPUT_QUEUE_URL.*GALLERY_TTL_SECONDS"):
+    with pytest.raises(ConfigError, match=r"TABLE_NAME.*OUTPUT_QUEUE_URL.*GALLERY_BUCKET.*GALLERY_TTL_SECONDS"):
         Config.from_environment({"OUTPUT_BUCKET": "b", "GALLERY_TTL_SECONDS": "soon"})
 
 
-NEEDED = {"TABLE_NAME": "t", "OUTPUT_BUCKET": "b", "OUTPUT_QUEUE_URL": "q"}
+NEEDED = {"TABLE_NAME": "t", "OUTPUT_BUCKET": "b", "GALLERY_BUCKET": "g", "OUTPUT_QUEUE_URL": "q"}
 
 
 def test_settings_have_the_documented_defaults() -> None:
     config = Config.from_environment(NEEDED)
-    assert (config.gallery_bucket, config.gallery_key) == ("b", ".gallery/known-encodings.json")
+    assert (config.output_bucket, config.gallery_bucket) == ("b", "g")
     assert (config.gallery_ttl_seconds, config.time_budget_seconds, config.reserve_seconds) == (30.0, 45.0, 15.0)
     assert (config.minimum_confidence, config.blur_unknown_faces, config.least_looks) == ("probable", True, 4)
 

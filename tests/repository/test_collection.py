@@ -90,3 +90,13 @@ def test_each_module_is_justified_in_the_documentation() -> None:
     ]
     assert [row[0].strip("`") for row in rows] == MODULES
     assert all(len(row) == 4 and all(row) for row in rows)
+
+
+def test_the_collection_stays_small() -> None:
+    """What a published module does is not written again; what is no module by nature is no plugin."""
+    lines = {
+        path: len(path.read_text(encoding="utf-8").splitlines()) for path in (COLLECTION / "plugins").rglob("*.py")
+    }
+    assert len(MODULES) <= 20
+    assert sum(lines.values()) <= 4500
+    assert [path.name for path, count in lines.items() if count > 350] == []

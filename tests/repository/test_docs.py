@@ -84,3 +84,11 @@ def test_commands_exist(page: Path) -> None:
     assert used <= commands()
     for name in re.findall(r"(?<![/\w])(?:bin|tools)/([a-z-]+)\b(?!/)", text):
         assert (ROOT / "bin" / name).exists() or (ROOT / "tools" / name).exists(), name
+
+
+def test_every_result_that_is_kept_has_a_reader() -> None:
+    text = (ROOT / "docs/development.md").read_text(encoding="utf-8").partition("## Measure")[2].partition("\n## ")[0]
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    named = sorted(name for row in rows for name in re.findall(r"`(\w+\.json)`", row[1]))
+    assert named == sorted(path.name for path in (ROOT / "benchmarks/results").iterdir())
+    assert all(len(row) == 5 and row[3].strip() for row in rows)

@@ -129,6 +129,28 @@ def test_no_address_of_a_package_registry_and_no_account() -> None:
     assert found == []
 
 
+def reads_what_it_registers(path: Path, number: int) -> bool:
+    """Whether the task with this line of a role registers a result that something of the role reads."""
+    lines = text_of(path).splitlines()
+    indent = lines[number][: len(lines[number]) - len(lines[number].lstrip())]
+    around = "\n".join(lines[max(0, number - 15) : number + 4])
+    names = re.findall(rf"^{indent}register: (\w+)$", around, re.MULTILINE)
+    role = [other for other in path.parents[1].rglob("*") if other.suffix in {".yml", ".j2"}]
+    return bool(names) and sum(len(re.findall(rf"\b{names[-1]}\b", text_of(other))) for other in role) > 1
+
+
+def test_a_failure_that_is_passed_over_is_judged_later_or_explained() -> None:
+    """`failed_when: false` registers what another task reads, or has its reason beside it."""
+    bare = []
+    for path in tracked():
+        lines = text_of(path).splitlines() if path.suffix == ".yml" else []
+        for number, line in enumerate(lines):
+            explained = lines[number - 1].lstrip().startswith("#")
+            if line.strip() == "failed_when: false" and not explained and not reads_what_it_registers(path, number):
+                bare.append(f"{path.relative_to(ROOT)}:{number + 1}")
+    assert bare == []
+
+
 def test_scripts_can_be_executed() -> None:
     scripts = [path for path in tracked() if text_of(path).startswith("#!/usr/bin/env")]
     assert [str(path.relative_to(ROOT)) for path in scripts if not os.access(path, os.X_OK)] == []

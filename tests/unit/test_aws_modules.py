@@ -524,6 +524,15 @@ class TestImageFunction:
         assert len(kept) == 3
         assert self.live() == str(max(kept))
 
+    def test_a_version_that_callers_use_is_kept_however_old(self) -> None:
+        """Upgrades that fail their proof leave versions; the one in use must outlive all of them."""
+        self.deploy(alias="live")
+        used = self.live()
+        for memory in (640, 768, 896, 1024):
+            self.deploy(alias="candidate", memory_mb=memory)
+        assert int(used) in lambda_functions.published_versions(client("lambda"), "recognition")
+        assert self.live() == used
+
     def test_remove_twice(self) -> None:
         self.deploy()
         results = [

@@ -87,6 +87,25 @@ def test_a_rule_that_somebody_added_is_shown() -> None:
     assert found == "the security group, which lets in tcp 443 from anybody"
 
 
+def test_a_part_of_the_hosts_network_that_changed_or_could_not_be_looked_at_differs() -> None:
+    same, skipped = (
+        {"changed": False},
+        {"changed": False, "skipped": True, "skip_reason": "Conditional result was False"},
+    )
+    parts: dict[str, Any] = {f"__ec2_host_{name}": same for name in ("vpc", "subnet", "gateway", "routes", "group")}
+    assert evaluate("ec2_host", "__ec2_host_network_differences", **parts) == []
+    parts |= {"__ec2_host_vpc": {"changed": True}, "__ec2_host_routes": skipped, "__ec2_host_group": skipped}
+    found = evaluate("ec2_host", "__ec2_host_network_differences", **parts)
+    assert found == ["vpc", "route table", "security group"]
+
+
+def test_the_hosts_things_are_found_by_their_name_and_two_tags() -> None:
+    tags = {"project": "p", "environment": "dev", "owner": "somebody"}
+    found = evaluate("ec2_host", "__ec2_host_filters", ec2_host_name="p-dev", ec2_host_tags=tags)
+    assert found == {"tag:project": "p", "tag:environment": "dev", "tag:Name": "p-dev"}
+    assert evaluate("ec2_host", "__ec2_host_filters", ec2_host_name="x", ec2_host_tags={}) == {"tag:Name": "x"}
+
+
 def server(**changes: Any) -> dict[str, Any]:
     return {
         "name": "classroom-poller-1",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -16,18 +14,12 @@ from ansible_collections.smart_classroom.platform.plugins.filter.devstack import
     devstack_ssh,
     devstack_ssh_config,
 )
-
-SCRIPT = Path(__file__).resolve().parents[2] / "roles/devstack/files/devstack_run.py"
+from tests.support.programs import load
 
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    specification = importlib.util.spec_from_file_location("devstack_run", SCRIPT)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    monkeypatch.setitem(sys.modules, "devstack_run", module)
-    specification.loader.exec_module(module)
+    module = load("roles/devstack/files/devstack_run.py")
     state = tmp_path / "state"
     state.mkdir()
     for name, file in {

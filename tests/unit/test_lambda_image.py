@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import platform
 import shutil
 import stat
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import boto3
@@ -20,25 +17,10 @@ import pytest
 from moto import mock_aws
 
 from ansible_collections.smart_classroom.platform.plugins.modules import lambda_image_push
+from tests.support.programs import ROOT, load
 
-ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-ROLE = ROOT / "roles" / "lambda_image"
-
-
-def load(path: Path) -> ModuleType:
-    specification = importlib.util.spec_from_file_location(path.stem, path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[path.stem] = module
-    specification.loader.exec_module(module)
-    return module
-
-
-# As Python does for a program that is started.
-sys.path.insert(0, str(ROLE / "files"))
-build_image = load(ROLE / "files" / "build_image.py")
+build_image = load("roles/lambda_image/files/build_image.py")
 
 
 @pytest.fixture

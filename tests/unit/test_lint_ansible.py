@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import subprocess
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.support.programs import load
+
 SCRIPT = Path(__file__).resolve().parents[2] / "tools/lint-ansible"
 
 
 @pytest.fixture(scope="module")
 def lint() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("lint_ansible", str(SCRIPT))
-    spec = importlib.util.spec_from_loader("lint_ansible", loader)
-    assert spec
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
+    return load("tools/lint-ansible")
 
 
 @pytest.fixture

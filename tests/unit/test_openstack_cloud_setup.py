@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -11,20 +9,14 @@ from typing import Any
 
 import pytest
 
-SCRIPT = (
-    Path(__file__).resolve().parents[2]
-    / "roles/openstack_allinone/templates/tree/rootfs/usr/local/lib/smart-classroom/cloud_setup.py"
-)
+from tests.support.programs import load
+
+SCRIPT = "roles/openstack_allinone/templates/tree/rootfs/usr/local/lib/smart-classroom/cloud_setup.py"
 
 
 @pytest.fixture
 def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    specification = importlib.util.spec_from_file_location("cloud_setup", SCRIPT)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    monkeypatch.setitem(sys.modules, "cloud_setup", module)
-    specification.loader.exec_module(module)
+    module = load(SCRIPT)
     monkeypatch.setattr(module, "STAMPS", tmp_path / "stamps")
     monkeypatch.setattr(module, "STATUS", tmp_path / "run/status")
     monkeypatch.setattr(module, "SCHEMAS", tmp_path / "schemas.sql")

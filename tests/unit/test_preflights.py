@@ -206,6 +206,30 @@ def test_a_missing_branch_and_a_missing_repository_are_both_reported() -> None:
     assert "HTTP 404" in found[1]
 
 
+def test_a_server_of_gits_own_protocol_is_asked_for_the_branch_of_each_repository() -> None:
+    def listed(rc: int, name: str, *stderr: str) -> dict[str, Any]:
+        return {"rc": rc, "item": name, "stderr_lines": stderr}
+
+    base: dict[str, Any] = {"devstack_git_base": "git://mirror", "__devstack_git_knocked": {"state": "started"}}
+    assert devstack(**base) == []
+    assert devstack(**base, __devstack_git_listed={"results": [listed(0, "nova")]}) == []
+    answers = [
+        listed(0, "nova"),
+        listed(2, "glance"),
+        listed(128, "neutron", "fatal: remote error: access denied or repository not exported", "more"),
+        listed(124, "horizon"),
+    ]
+    found = devstack(**base, __devstack_git_listed={"results": answers})
+    assert found == [
+        "git://mirror/openstack/glance.git has no branch stable/2026.1: set devstack_branch to one that it has "
+        "(git ls-remote git://mirror/openstack/glance.git)",
+        "git://mirror/openstack/neutron.git cannot be fetched (fatal: remote error: access denied or repository not "
+        "exported): mirror it, or set devstack_git_base",
+        "git://mirror/openstack/horizon.git cannot be fetched (no answer within 20 s): mirror it, or set "
+        "devstack_git_base",
+    ]
+
+
 def test_a_git_server_that_is_not_there_is_reported_once() -> None:
     gone = [answer(-1, msg="Connection refused", name=name) for name in ("nova", "glance")]
     (found,) = devstack(__devstack_git={"results": gone})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import io
 import re
 import signal
@@ -17,9 +15,8 @@ import pytest
 import yaml
 
 from tests.support import stages
+from tests.support.programs import ROOT, load
 from tests.support.stages import Run, Stage, UnknownStageError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def stage(name: str, *shell: str, lane: str = "a", **options: object) -> Stage:
@@ -140,12 +137,7 @@ def test_an_interrupted_run_leaves_no_process(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def bin_test() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("bin_test", str(ROOT / "bin/test"))
-    specification = importlib.util.spec_from_loader("bin_test", loader)
-    assert specification
-    module = importlib.util.module_from_spec(specification)
-    loader.exec_module(module)
-    return module
+    return load("bin/test")
 
 
 def test_what_the_stages_of_bin_test_wait_for_comes_before_them(bin_test: ModuleType) -> None:

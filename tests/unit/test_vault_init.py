@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import stat
 import subprocess
 import sys
@@ -14,15 +12,14 @@ import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 
+from tests.support.programs import load
+
 SCRIPT = Path(__file__).resolve().parents[2] / "bin/vault-init"
 
 
 @pytest.fixture(scope="module")
 def vault_init() -> Any:
-    loader = importlib.machinery.SourceFileLoader("vault_init", str(SCRIPT))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("vault_init", loader))  # type: ignore[arg-type]
-    loader.exec_module(module)
-    return module
+    return load("bin/vault-init")
 
 
 def decrypt(vault: Path, password: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""``classroom-poller run`` is the service, ``classroom-poller status`` shows how it is doing."""
+"""``classroom-poller run`` is the service, ``status`` shows how it is doing, ``export`` measures what it works with."""
 
 from __future__ import annotations
 
@@ -26,11 +26,16 @@ EXIT_CONFIG = 78
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0 well, 1 not running or unfinished work, 78 settings that cannot be used."""
     parser = argparse.ArgumentParser(prog="classroom-poller", description=__doc__)
-    parser.add_argument("command", choices=("run", "status"))
-    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG)
+    parser.add_argument("command", choices=("run", "status", "export"))
+    parser.add_argument("--config", type=Path)
     options = parser.parse_args(arguments)
     configure_logging("INFO")
     try:
+        if options.command == "export":
+            from .exporter import DEFAULT_SETTINGS, load_settings, run_exporter
+
+            return run_exporter(load_settings(options.config or DEFAULT_SETTINGS), _credentials())
+        options.config = options.config or DEFAULT_CONFIG
         config = load_config(options.config)
         if options.command == "status":
             installed = identity(options.config, CREDENTIALS, UNIT)
@@ -41,12 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Imported here: the status command must not wait for the AWS library.
         from .service import run_service
 
-        directory = os.environ.get("CREDENTIALS_DIRECTORY")
-        if not directory:
-            raise ConfigError(
-                "CREDENTIALS_DIRECTORY is not set: start the service by its unit, which has LoadCredential="
-            )
-        credentials = Path(directory) / "aws"
+        credentials = _credentials()
         runs_with = identity(options.config, credentials, UNIT)
         return 0 if run_service(config, credentials, Notifier(os.environ), runs_with) else 1
     except PermissionError as error:
@@ -55,3 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         logging.getLogger(__name__).critical("%s", error)
         return EXIT_CONFIG
+
+
+def _credentials() -> Path:
+    """The copy of the credentials that systemd makes for the unit.
+
+    Raises:
+        ConfigError: not started by a unit.
+    """
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        raise ConfigError("CREDENTIALS_DIRECTORY is not set: start the service by its unit, which has LoadCredential=")
+    return Path(directory) / "aws"

@@ -32,11 +32,10 @@ class Clients:
     function: LambdaClient
 
 
-def open_clients(config: Config, credentials: Path) -> Clients:
-    """Make the clients; no call is made yet.
+def open_session(credentials: Path) -> Session:
+    """A session with the credentials of one file, an AWS shared credentials file with a profile ``default``.
 
-    `credentials` is an AWS shared credentials file with a profile ``default``. Nothing else is asked: not the
-    environment, not the metadata service.
+    Nothing else is asked: not the environment, not the metadata service.
 
     Raises:
         ConfigError: the file gives no credentials.
@@ -50,6 +49,16 @@ def open_clients(config: Config, credentials: Path) -> Clients:
     if found is None:
         raise ConfigError(f"the credentials {credentials} are missing or have no profile [default]")
     session.register_component("credential_provider", CredentialResolver([provider]))
+    return session
+
+
+def open_clients(config: Config, credentials: Path) -> Clients:
+    """Make the clients with the `credentials` of `open_session`; no call is made yet.
+
+    Raises:
+        ConfigError: the file gives no credentials.
+    """
+    session = open_session(credentials)
 
     def client(service: str, read_seconds: int, attempts: int) -> object:
         return session.create_client(

@@ -25,8 +25,8 @@ _RANGES: dict[str, tuple[int, int]] = {
     "backoff_base_seconds": (0, 900),
     "backoff_max_seconds": (0, 43200),
     "drain_seconds": (0, 900),
-    "rejected_limit": (0, 10000),
 }
+_PATHS = ("results_dir", "state_file", "metrics_file")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -42,6 +42,8 @@ class Config:
     endpoint_url: str = ""
     results_dir: Path = Path("/var/lib/smart-classroom/results")
     state_file: Path = Path("/run/smart-classroom/status.json")
+    # Outlives the service and the machine's boot, so that counters go on.
+    metrics_file: Path = Path("/var/cache/smart-classroom/poller.prom")
     # Invocations that run at once, and messages in one of them at most.
     concurrency: int = 2
     batch_size: int = 5
@@ -54,13 +56,7 @@ class Config:
     backoff_base_seconds: int = 2
     backoff_max_seconds: int = 300
     drain_seconds: int = 60
-    rejected_limit: int = 100
     log_level: str = "INFO"
-
-    @property
-    def rejected_dir(self) -> Path:
-        """Where messages that are no results are kept for a look, beside the results."""
-        return self.results_dir.parent / "rejected"
 
 
 def queue_arn(queue_url: str, region: str) -> str:
@@ -84,7 +80,7 @@ def load_config(path: Path) -> Config:
     faults = [*_faults(values)]
     if faults:
         raise ConfigError(f"the settings {path} cannot be used: " + "; ".join(faults))
-    for name in ("results_dir", "state_file"):
+    for name in _PATHS:
         if name in values:
             values[name] = Path(values[name])
     return Config(**values)
@@ -105,7 +101,7 @@ def _faults(values: dict[str, Any]) -> list[str]:
                 faults.append(f"{name} must be a whole number from {low} to {high}, not {value!r}")
         elif not isinstance(value, str):
             faults.append(f"{name} must be a text, not {value!r}")
-        elif name in ("results_dir", "state_file"):
+        elif name in _PATHS:
             if not value.startswith("/"):
                 faults.append(f"{name} must be an absolute path, not {value!r}")
         elif name.endswith("_queue_url"):

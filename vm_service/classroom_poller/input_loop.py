@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from . import metrics
 from .invocation import Function, InvocationFailedError, NotStartedError
 from .leases import BATCH, LeasedQueue, backoff_seconds
 from .logs import failure
@@ -141,7 +142,7 @@ class InputLoop(Loop):
                 return
             try:
                 self._status.count("invoked", len(batch))
-                failed = self._function.invoke(batch)
+                failed = self._invoke(batch)
             except NotStartedError as error:
                 attempt += 1
                 self._status.problem("function", f"the function cannot be started: {error}")
@@ -160,6 +161,23 @@ class InputLoop(Loop):
                 self._status.problem("function", None)
                 self._finish(batch, failed, time.monotonic() - started)
             return
+
+    def _invoke(self, batch: list[MessageTypeDef]) -> set[str]:
+        """Call the function and count what comes of it."""
+        counts = self._status.metrics
+        counts.observe(metrics.BATCH, len(batch))
+        started = time.monotonic()
+        try:
+            failed = self._function.invoke(batch)
+        except NotStartedError:
+            counts.add(metrics.INVOCATIONS, 'result="not_started"')
+            raise
+        except Exception:
+            counts.add(metrics.INVOCATIONS, 'result="failed"')
+            raise
+        counts.add(metrics.INVOCATIONS, f'result="{"partial" if failed else "answered"}"')
+        counts.observe(metrics.INVOCATION_SECONDS, time.monotonic() - started)
+        return failed
 
     def _finish(self, batch: list[MessageTypeDef], failed: set[str], seconds: float) -> None:
         answered = [message for message in batch if message["MessageId"] not in failed]

@@ -88,6 +88,11 @@ class LeasedQueue:
             self.extend(leases)
         return messages
 
+    def held(self) -> int:
+        """How many messages are held."""
+        with self._lock:
+            return len(self._leases)
+
     def holds(self, message: MessageTypeDef) -> bool:
         """Whether the message is still this service's own, and nobody else can have received it since."""
         with self._lock:

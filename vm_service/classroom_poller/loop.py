@@ -8,8 +8,10 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
+from . import metrics
 from .leases import AWS_ERRORS, LeasedQueue, backoff_seconds
 from .logs import describe, failure
+from .messages import waited_seconds
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
@@ -113,6 +115,9 @@ class Loop(ABC):
         pending = self._messages.receive(count, self._config.wait_seconds)
         try:
             self._status.polled(self.side)
+            for message in pending:
+                if (waited := waited_seconds(message, time.time())) is not None:
+                    self._status.metrics.observe(metrics.WAIT, waited, f'queue="{self.side}"')
             # The long poll may have brought them after the decision to stop.
             if not self._stop.is_set():
                 self.handle(pending)

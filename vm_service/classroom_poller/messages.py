@@ -92,6 +92,15 @@ def upload_correlation(message: MessageTypeDef) -> str:
     return ", ".join(names) or message["MessageId"]
 
 
+def waited_seconds(message: MessageTypeDef, now: float) -> float | None:
+    """How long a message lay in its queue until `now` (seconds since 1970); None when it was received before."""
+    sent = message.get("Attributes", {}).get("SentTimestamp", "")
+    if receive_count(message) != 1 or not sent.isdecimal():
+        return None
+    # Clocks differ.
+    return max(0.0, now - int(sent) / 1000)
+
+
 def receive_count(message: MessageTypeDef) -> int:
     """How often the queue has handed out this message, this time included; 1 where the queue does not say."""
     try:

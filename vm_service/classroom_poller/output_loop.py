@@ -119,7 +119,7 @@ class OutputLoop(Loop):
         self._messages.give_back([message], self.pause)
 
     def _reject(self, message: MessageTypeDef, reason: str) -> None:
-        """Leave the message in the queue, which moves it to its dead-letter queue; keep a copy here for a look."""
+        """Leave the message in the queue, which moves it to its dead-letter queue: the one place where it is kept."""
         self.beat()
         self._status.count("rejected")
         LOG.error(
@@ -132,8 +132,4 @@ class OutputLoop(Loop):
                 }
             },
         )
-        try:
-            self._store.reject(message["MessageId"], message["Body"])
-        except Exception as error:
-            LOG.warning("no copy of it could be kept", extra=failure(error))
         self._messages.give_back([message], self.pause)

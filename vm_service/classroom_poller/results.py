@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -12,9 +13,6 @@ from classroom_contract import ContractError
 from classroom_contract.notification import Notification
 
 from .messages import file_stem
-
-# Longest body kept of a rejected message; SQS allows 1 MiB.
-_REJECTED_BYTES = 256 * 1024
 
 
 class Outcome(Enum):
@@ -25,7 +23,7 @@ class Outcome(Enum):
 
 
 class ResultStore:
-    """Keeps ``<stem>.csv`` and ``<stem>.json`` a video in `directory`, the last rejected messages in `rejected`.
+    """Keeps ``<stem>.csv`` and ``<stem>.json`` a video in `directory`.
 
     One thread uses it.
 
@@ -33,17 +31,19 @@ class ResultStore:
         OSError: from every method that writes, when the disk refuses (full, read-only).
     """
 
-    def __init__(self, directory: Path, rejected: Path, rejected_limit: int) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._rejected = rejected
-        self._limit = rejected_limit
 
     def open(self) -> None:
-        """Make the directories and remove temporary files that a killed predecessor left."""
-        for directory in (self._directory, self._rejected):
-            directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-            for leftover in directory.glob(".*.tmp"):
-                leftover.unlink(missing_ok=True)
+        """Make the directory and remove what predecessors left beside results.
+
+        These are temporary files of one that was killed, and the directory ``rejected`` of earlier versions: copies
+        of messages that are in the dead-letter queue, with names of students that nobody would find to remove.
+        """
+        self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        for leftover in self._directory.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        shutil.rmtree(self._directory.with_name("rejected"), ignore_errors=True)
 
     def store(self, notification: Notification, body: str) -> Outcome:
         """Write an answer: `body`, the message word for word, and its students as CSV, which readers wait for, last.
@@ -66,13 +66,6 @@ class ResultStore:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-    def reject(self, message_id: str, body: str) -> None:
-        """Keep a message that is no result for a look; the oldest make room."""
-        _replace(self._rejected / f"{message_id}.txt", body.encode(errors="replace")[:_REJECTED_BYTES])
-        kept = sorted(self._rejected.glob("*.txt"), key=lambda path: path.stat().st_mtime)
-        for old in kept[: max(0, len(kept) - self._limit)]:
-            old.unlink(missing_ok=True)
 
 
 def _processed_at(answer: Path) -> datetime | None:

@@ -24,6 +24,8 @@ LOG = logging.getLogger(__name__)
 
 # The longest that one round may take with every call in it at its time limit. A loop silent for longer hangs.
 STALL_SECONDS = 150
+# Metrics are read four times a minute at most, and their file lies on a disk.
+METRICS_SECONDS = 5
 # Between two attempts to open the results directory.
 OPEN_SECONDS = 5
 
@@ -74,14 +76,15 @@ class Service:
         self._stop = stop
         self._ended = threading.Event()
         self.status = status
-        self._store = ResultStore(config.results_dir, config.rejected_dir, config.rejected_limit)
+        self._store = ResultStore(config.results_dir)
         uploads, answers = (
             LeasedQueue(clients.receiver, clients.sqs, url, config.visibility_seconds)
             for url in (config.input_queue_url, config.output_queue_url)
         )
+        self._leased = {"input": uploads, "output": answers}
+        self._metrics_due = 0.0
         self._renewals = [
-            Renewal(name, messages, config.visibility_seconds, self._ended)
-            for name, messages in (("input", uploads), ("output", answers))
+            Renewal(name, messages, config.visibility_seconds, self._ended) for name, messages in self._leased.items()
         ]
         function = Function(
             clients.function, config.function_name, queue_arn(config.input_queue_url, config.region), config.region
@@ -93,6 +96,7 @@ class Service:
 
     def run(self) -> bool:
         """Serve until the stop, then drain. False when work was left running at the end of the drain."""
+        self.status.metrics.restore(self._config.metrics_file)
         self._open_store()
         if self._stop.is_set():
             return self._drain()
@@ -137,7 +141,7 @@ class Service:
             LOG.info("stopped")
         else:
             LOG.warning("stopped with work unfinished; its messages come back by themselves")
-        self._write_status()
+        self._write_status(ended=True)
         return all(ended)
 
     def _tick(self) -> None:
@@ -155,11 +159,19 @@ class Service:
             self._notifier.alive()
         self._notifier.status(self.status.line())
 
-    def _write_status(self) -> None:
+    def _write_status(self, *, ended: bool = False) -> None:
         try:
             self.status.write(self._config.state_file)
         except Exception as error:
             LOG.warning("the status file cannot be written", extra=failure(error))
+        if not ended and time.monotonic() < self._metrics_due:
+            return
+        self._metrics_due = time.monotonic() + METRICS_SECONDS
+        try:
+            leases = {name: messages.held() for name, messages in self._leased.items()}
+            self.status.write_metrics(self._config.metrics_file, leases, ended=ended)
+        except Exception as error:
+            LOG.warning("the metrics cannot be written", extra=failure(error))
 
 
 def run_service(config: Config, credentials: Path, notifier: Notifier, runs_with: str = "") -> bool:

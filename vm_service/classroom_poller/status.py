@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from . import __version__, metrics
 
 # The service writes its file this often. A slow machine may be late; after the second time it is not running.
 TICK_SECONDS = 1.0
@@ -30,14 +31,24 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+# Counters of the status that are counters of the metrics too: name and label.
+_COUNTED = {
+    "answered": (metrics.VIDEOS, ""),
+    "failures": (metrics.FAILURES, ""),
+    **{name: (metrics.RESULTS, f'result="{name}"') for name in ("stored", "unchanged", "rejected")},
+}
+_LAST = {"answered": metrics.LAST_ANSWER, "stored": metrics.LAST_RESULT}
+
+
 class Status:
-    """Thread-safe counters since the start.
+    """Thread-safe counters since the start, and ``metrics``, which go on from those of the run before.
 
     ``invoked`` messages handed to the function, ``answered`` those it dealt with, ``failures`` those that come again,
     ``stored`` results written, ``unchanged`` those that were there already, ``rejected`` messages that are no results.
     """
 
     def __init__(self, runs_with: str = "") -> None:
+        self.metrics = metrics.Metrics(metrics.FAMILIES)
         self._lock = threading.Lock()
         self._problems: dict[str, str] = {}
         self._values: dict[str, Any] = {
@@ -64,11 +75,16 @@ class Status:
             self._values[name] += amount
             if amount and name != "in_flight":
                 self._values["last_activity"] = _now()
+        if name in _COUNTED:
+            self.metrics.add(*_COUNTED[name], amount)
+        if name in _LAST and amount:
+            self.metrics.set(_LAST[name], time.time())
 
     def polled(self, side: str) -> None:
         """The queue of `side` (input or output) has answered a receive call."""
         with self._lock:
             self._values[f"{side}_polled_at"] = _now()
+        self.metrics.set(metrics.LAST_POLL, time.time(), f'queue="{side}"')
 
     def state(self, name: str) -> None:
         """The service is now ``starting``, ``running`` or ``draining``."""
@@ -106,6 +122,23 @@ class Status:
         temporary = path.with_name(f".{path.name}.tmp")
         temporary.write_text(json.dumps(self.snapshot()) + "\n", encoding="utf-8")
         temporary.replace(path)
+
+    def write_metrics(self, path: Path, leases: dict[str, int], *, ended: bool = False) -> None:
+        """Replace the metrics at `path`; `leases` is the number of messages that are held of each queue.
+
+        Raises:
+            OSError: the system refuses.
+        """
+        values = self.snapshot()
+        self.metrics.set(metrics.RUNNING, float(values["state"] == "running" and not ended))
+        self.metrics.set(metrics.STARTED, datetime.fromisoformat(values["started_at"]).timestamp())
+        self.metrics.set(metrics.WRITTEN, time.time())
+        self.metrics.set(metrics.IN_FLIGHT, values["in_flight"])
+        for part in ("input", "output", "function", "disk"):
+            self.metrics.set(metrics.PROBLEM, float(part in values["problems"]), f'part="{part}"')
+        for queue, count in leases.items():
+            self.metrics.set(metrics.LEASES, count, f'queue="{queue}"')
+        self.metrics.write(path)
 
 
 def read_status(path: Path, results_dir: Path, installed: str) -> dict[str, Any]:

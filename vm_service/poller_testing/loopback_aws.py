@@ -14,7 +14,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -216,8 +216,10 @@ def make_queues(max_receives: int = 3) -> dict[str, str]:
     return urls
 
 
-def make_students(table: str = "student_table", bucket: str = "output-bucket-vid") -> None:
-    """The table of academic records and the bucket of known encodings."""
+def make_students(
+    table: str = "student_table", buckets: Sequence[str] = ("output-bucket-vid", "known-encodings")
+) -> None:
+    """The table of academic records, and the buckets of answers and of known encodings."""
     import boto3
 
     dynamodb: Any = boto3.client("dynamodb", region_name=REGION)
@@ -227,7 +229,9 @@ def make_students(table: str = "student_table", bucket: str = "output-bucket-vid
         AttributeDefinitions=[{"AttributeName": "name", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    boto3.client("s3", region_name=REGION).create_bucket(Bucket=bucket)
+    s3: Any = boto3.client("s3", region_name=REGION)
+    for bucket in buckets:
+        s3.create_bucket(Bucket=bucket)
 
 
 def main() -> None:
@@ -236,7 +240,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=4566)
     parser.add_argument("--queues", action="store_true", help="make the queues")
-    parser.add_argument("--students", action="store_true", help="make the table and the bucket")
+    parser.add_argument("--students", action="store_true", help="make the table and the buckets")
     parser.add_argument("--seconds", type=float, default=0, help="time that the function takes for a video")
     options = parser.parse_args()
     aws = LoopbackAws(options.host, options.port)

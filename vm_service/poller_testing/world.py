@@ -44,7 +44,7 @@ class World:
     def config(self, **changes: Any) -> Config:
         """Settings as the service gets them."""
         values = {**self.settings, **changes}
-        for name in ("results_dir", "state_file"):
+        for name in ("results_dir", "state_file", "metrics_file"):
             values[name] = Path(values[name])
         return Config(**values)
 

@@ -45,6 +45,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "output_queue_url": urls["output-notification"],
         "results_dir": str(tmp_path / "state" / "results"),
         "state_file": str(tmp_path / "status.json"),
+        "metrics_file": str(tmp_path / "poller.prom"),
         "wait_seconds": 1,
         "visibility_seconds": 3,
         "function_timeout_seconds": 5,

@@ -27,7 +27,6 @@ def test_defaults_apply_to_what_is_not_said(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, GOOD + 'results_dir = "/srv/results"\n'))
     assert (config.concurrency, config.batch_size, config.wait_seconds) == (2, 5, 20)
     assert config.results_dir == Path("/srv/results")
-    assert config.rejected_dir == Path("/srv/rejected")
 
 
 def test_all_faults_are_named_at_once(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -203,6 +204,25 @@ def test_a_function_that_is_away_is_tried_again_with_the_same_messages(bench: In
     assert 0 <= lines[0]["held_seconds"] < 5
     assert [seconds for seconds in bench.stop.waits if seconds] == [1, 2, 3]
     eventually(lambda: bench.counts() == {"invoked": 4, "answered": 1})
+
+
+def test_times_in_the_log_are_rounded_seconds(bench: InputBench, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(input_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def slow(_: Any) -> set[str]:
+        now[0] += 1.23456
+        if len(bench.batches) == 1:
+            raise NotStartedError("throttled")
+        return {"id-2"}
+
+    bench.answer = slow
+    bench.start([upload(1), upload(2)], concurrency=1, hold_seconds=60)
+    eventually(bench.settled)
+    assert {line["held_seconds"] for line in said.lines("the function cannot be started")} == {1.2}
+    (answered,) = said.lines("answered")
+    (again,) = said.lines("the function asks for another attempt")
+    assert (answered["seconds"], again["seconds"]) == (2.469, 2.469)
 
 
 def test_the_pause_for_a_function_that_is_away_has_a_limit(bench: InputBench) -> None:
@@ -441,7 +461,7 @@ class OutputBench(Bench):
     def __init__(self, directory: Path) -> None:
         super().__init__()
         self.config = config(directory)
-        self.store = ResultStore(self.config.results_dir, self.config.rejected_dir, 100)
+        self.store = ResultStore(self.config.results_dir)
         self.store.open()
         leases: Any = self.leases
         self.loop = OutputLoop(self.config, leases, self.store, self.status, self.stop)
@@ -507,8 +527,8 @@ def test_nothing_is_deleted_before_the_names_are_safe(output: OutputBench, monke
     assert order == ["sync", "delete"], "without a result there is nothing to make safe"
 
 
-def test_what_is_no_result_goes_back_alone_and_a_copy_is_kept(output: OutputBench, said: Said) -> None:
-    output.handle(answer(1), message(2, 3, '{"schema": 9}'), answer(3))
+def test_what_is_no_result_goes_back_alone_and_nothing_of_it_is_kept(output: OutputBench, said: Said) -> None:
+    output.handle(answer(1), message(2, 3, '{"schema": 9, "students": [{"name": "Ada"}]}'), answer(3))
     assert output.leases.deleted == ["id-1", "id-3"]
     assert output.leases.returned == [("id-2", 6)]
     assert output.counts() == {"stored": 2, "rejected": 1}
@@ -516,18 +536,7 @@ def test_what_is_no_result_goes_back_alone_and_a_copy_is_kept(output: OutputBenc
     assert line["message"] == "a message in the output queue is no result, it goes to the dead-letter queue"
     assert (line["level"], line["message_id"], line["receive_count"]) == ("ERROR", "id-2", 3)
     assert line["reason"] == "schema is 9, known are 1, 2"
-    assert (output.config.rejected_dir / "id-2.txt").read_text() == '{"schema": 9}'
-
-
-def test_a_copy_that_cannot_be_kept_is_no_reason_to_keep_the_message(
-    output: OutputBench, said: Said, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(output.store, "reject", lambda *_: 1 / 0)
-    output.handle(message(1, body="{"), answer(2))
-    assert output.leases.returned == [("id-1", 2)]
-    assert output.leases.deleted == ["id-2"]
-    (line,) = said.lines("no copy of it could be kept")
-    assert (line["level"], line["error"]) == ("WARNING", "ZeroDivisionError")
+    assert output.names() == ["1-abc.csv", "1-abc.json", "3-abc.csv", "3-abc.json"]
 
 
 def test_something_odd_sends_its_message_back_alone(
@@ -628,6 +637,19 @@ def test_the_stop_ends_the_waiting_for_the_disk(output: OutputBench, monkeypatch
     assert len(output.stop.waits) == 1
     assert output.leases.deleted == []
     assert output.names() == []
+    assert output.counts() == {}, "the disk's fault is not the answer's"
+
+
+def test_names_that_are_not_safe_at_the_stop_leave_their_messages_in_the_queue(
+    output: OutputBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        output.stop.set()
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(output.store, "sync", full)
+    output.handle(answer(1))
+    assert output.leases.deleted == []
 
 
 def test_after_the_stop_no_answer_is_begun_and_what_is_stored_is_deleted(

@@ -21,7 +21,7 @@ EARLY, LATE = "2026-01-01T10:00:00+00:00", "2026-01-01T11:00:00Z"
 
 @pytest.fixture
 def store(tmp_path: Path) -> ResultStore:
-    store = ResultStore(tmp_path / "results", tmp_path / "rejected", 3)
+    store = ResultStore(tmp_path / "results")
     store.open()
     return store
 
@@ -149,11 +149,11 @@ def test_leftovers_of_a_kill_are_removed(tmp_path: Path, store: ResultStore) -> 
     assert read(tmp_path / "results") == {}
 
 
-def test_rejected_messages_are_bounded(tmp_path: Path, store: ResultStore) -> None:
-    for number in range(6):
-        store.reject(f"id-{number}", "x" * 300_000)
-        os.utime(tmp_path / "rejected" / f"id-{number}.txt", (number, number))
-    store.reject("id-5", "x" * 300_000)
-    kept = read(tmp_path / "rejected")
-    assert sorted(kept) == ["id-3.txt", "id-4.txt", "id-5.txt"]
-    assert all(len(content) == 256 * 1024 for content in kept.values())
+def test_copies_of_rejected_messages_that_earlier_versions_kept_are_removed(tmp_path: Path, store: ResultStore) -> None:
+    (tmp_path / "rejected").mkdir()
+    (tmp_path / "rejected" / "id-1.txt").write_text('{"students": "Ada Lovelace"}')
+    store.store(*message())
+    results = read(tmp_path / "results")
+    store.open()
+    assert not (tmp_path / "rejected").exists()
+    assert read(tmp_path / "results") == results

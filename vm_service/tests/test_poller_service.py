@@ -188,8 +188,8 @@ def test_garbage_goes_to_the_dead_letter_queue_and_stops_nobody(world: World, st
     start()
     eventually(lambda: world.depth("output-notification-dlq") == 3 and world.empty(), what="three dead letters")
     assert len(world.csv_files()) == 1
-    rejected = Path(world.settings["results_dir"]).parent / "rejected"
-    assert sorted(path.read_text() for path in rejected.iterdir()) == ["[]", "not json", '{"schema": 99}']
+    # A message that is no result may hold names all the same: the dead-letter queue is the one place that keeps it.
+    assert [path.name for path in Path(world.settings["results_dir"]).parent.iterdir() if path.is_dir()] == ["results"]
 
 
 def test_a_full_disk_loses_nothing_and_spends_no_receives(

@@ -165,6 +165,7 @@ def test_a_thousand_clips_with_every_kind_of_fault(tmp_path: Path, monkeypatch: 
     settings = config(
         tmp_path,
         state_file=tmp_path / "status.json",
+        metrics_file=tmp_path / "poller.prom",
         wait_seconds=1,
         visibility_seconds=VISIBILITY,
         backoff_base_seconds=1,

@@ -110,7 +110,7 @@ class Announcing:
         self.clients: dict[str, Any] = {
             name: boto3.client(name, region_name="us-east-1") for name in ("s3", "sqs", "dynamodb")
         }
-        for bucket in ("input-bucket-video", "output-bucket-vid"):
+        for bucket in ("input-bucket-video", "output-bucket-vid", "known-encodings"):
             self.clients["s3"].create_bucket(Bucket=bucket)
         self.queue = self.clients["sqs"].create_queue(QueueName="output-notification")["QueueUrl"]
         self.clients["dynamodb"].create_table(
@@ -126,7 +126,7 @@ class Announcing:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         enrolled = json.loads(run(enroll, 300, cwd=ROOT / "lambda_src", env=environment))
         gallery = json.dumps(enrolled["gallery"]).encode()
-        self.clients["s3"].put_object(Bucket="output-bucket-vid", Key=".gallery/known-encodings.json", Body=gallery)
+        self.clients["s3"].put_object(Bucket="known-encodings", Key="everyone.json", Body=gallery)
         for record in enrolled["records"]:
             item = {name: {"S": value} for name, value in record.items()}
             self.clients["dynamodb"].put_item(TableName="student_table", Item=item)
@@ -140,6 +140,7 @@ class Announcing:
             "AWS_SECRET_ACCESS_KEY": "testing",
             "TABLE_NAME": "student_table",
             "OUTPUT_BUCKET": "output-bucket-vid",
+            "GALLERY_BUCKET": "known-encodings",
             "OUTPUT_QUEUE_URL": self.queue,
             "GALLERY_TTL_SECONDS": "3600",
             # Emulated, a clip takes longer than the function would let it.

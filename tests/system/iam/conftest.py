@@ -18,9 +18,9 @@ import pytest
 
 from tests.system.iam.enforcing_account import (
     ALIAS,
+    ENCODINGS,
     FUNCTION,
     FUNCTION_ROLE,
-    GALLERY_KEY,
     MEDIA,
     OUTPUT,
     OUTPUT_QUEUE,
@@ -115,7 +115,7 @@ def add_functions(account: Account) -> None:
         "AWS_CA_BUNDLE": str(account.certificate),
         "TABLE_NAME": TABLE,
         "OUTPUT_BUCKET": OUTPUT,
-        "GALLERY_KEY": GALLERY_KEY,
+        "GALLERY_BUCKET": ENCODINGS,
         # Each invocation reads the known encodings, so that each needs the permission to.
         "GALLERY_TTL_SECONDS": "0",
         "OUTPUT_QUEUE_URL": account.queue_url(OUTPUT_QUEUE),

@@ -21,7 +21,7 @@ INPUT, OUTPUT, TABLE = "input-bucket-video", "output-bucket-vid", "student_table
 INPUT_QUEUE, OUTPUT_QUEUE = "input-notification", "output-notification"
 FUNCTION, ALIAS = "smart-classroom", "live"
 FUNCTION_ROLE, POLLER_USER = "smart-classroom-function", "smart-classroom-poller"
-GALLERY_KEY = ".gallery/known-encodings.json"
+ENCODINGS, GALLERY_KEY = "known-encodings", "everyone.json"
 
 Statement = dict[str, Any]
 Permission = tuple[str, str]  # action, resource
@@ -184,7 +184,7 @@ class Account:
     def publish_gallery(self) -> None:
         """Put the known encodings where the function reads them."""
         gallery = (self.directory / "gallery.json").read_bytes()
-        self.client("s3").put_object(Bucket=OUTPUT, Key=GALLERY_KEY, Body=gallery)
+        self.client("s3").put_object(Bucket=ENCODINGS, Key=GALLERY_KEY, Body=gallery)
 
     def log(self) -> str:
         """Everything that the poller and the function have said."""

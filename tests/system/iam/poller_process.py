@@ -52,6 +52,7 @@ class Poller:
             "output_queue_url": account.queue_url(OUTPUT_QUEUE),
             "results_dir": str(directory / "state" / "results"),
             "state_file": str(directory / "status.json"),
+            "metrics_file": str(directory / "poller.prom"),
             "wait_seconds": 1,
             "visibility_seconds": 3,
             "backoff_base_seconds": 1,

@@ -6,7 +6,9 @@ signatures, policies of identities, buckets and queues, and TLS. What it cannot 
 
 from __future__ import annotations
 
+import importlib
 import json
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from botocore.exceptions import ClientError
 
 from tests.system.iam.enforcing_account import (
     ALIAS,
+    ENCODINGS,
     FUNCTION,
     GALLERY_KEY,
     INPUT,
@@ -27,6 +30,7 @@ from tests.system.iam.enforcing_account import (
     OUTPUT,
     OUTPUT_QUEUE,
     REGION,
+    ROOT,
     TABLE,
     Account,
     Permission,
@@ -45,7 +49,7 @@ def queue_arn(name: str) -> str:
 
 INPUT_OBJECTS, OUTPUT_OBJECTS = f"arn:aws:s3:::{INPUT}/*", f"arn:aws:s3:::{OUTPUT}/*"
 TABLES, PICTURES = f"arn:aws:s3:::{OUTPUT}/*.csv", f"arn:aws:s3:::{OUTPUT}/*.jpg"
-GALLERY = f"arn:aws:s3:::{OUTPUT}/.gallery/*"
+GALLERY = f"arn:aws:s3:::{ENCODINGS}/*"
 TABLE_ARN = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{TABLE}"
 FUNCTION_ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{FUNCTION}"
 
@@ -54,6 +58,13 @@ UNPROVED: set[Permission] = {
     ("logs:CreateLogStream", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/{FUNCTION}:*"),
     ("logs:PutLogEvents", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/{FUNCTION}:*"),
 }
+
+# What the exporter beside the poller asks for.
+MEASURED_QUEUES = (INPUT_QUEUE, OUTPUT_QUEUE, f"{INPUT_QUEUE}-dlq", f"{OUTPUT_QUEUE}-dlq")
+MEASURING: list[Permission] = [
+    *(("sqs:GetQueueAttributes", queue_arn(name)) for name in MEASURED_QUEUES),
+    ("cloudwatch:GetMetricStatistics", "*"),
+]
 
 
 def video(account: Account, key: str) -> None:
@@ -84,7 +95,7 @@ def deleted_video(account: Account, key: str) -> None:
 
 def video_without_gallery(account: Account, key: str) -> None:
     """A video before the first enrolment: everybody is unknown, once S3 says that there are no known encodings."""
-    account.client("s3").delete_object(Bucket=OUTPUT, Key=GALLERY_KEY)
+    account.client("s3").delete_object(Bucket=ENCODINGS, Key=GALLERY_KEY)
     account.upload(key)
 
 
@@ -93,15 +104,20 @@ def unreadable_video(account: Account, key: str) -> None:
     account.upload(key, "text.mp4")
 
 
-def two_videos_one_failing(account: Account, key: str) -> None:
+def two_videos_one_failing(account: Account, key: str, other: str = "") -> None:
     """A message of two videos: as one fails it comes again, and the function asks whether the other is answered."""
-    names = {INPUT: key, "bucket-of-others": key}
+    names = {INPUT: key, "bucket-of-others": other or key}
     account.client("s3").put_object(Bucket=INPUT, Key=key, Body=(MEDIA / "joe-biden-360p.mp4").read_bytes())
     records = [
         {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": b}, "object": {"key": k}}}
         for b, k in names.items()
     ]
     account.send(INPUT_QUEUE, json.dumps({"Records": records}))
+
+
+def two_videos_one_never_answered(account: Account, key: str) -> None:
+    """The same, with another key for the one that fails: it is tried again, once S3 says that it has no answer."""
+    two_videos_one_failing(account, key, f"other-{key}")
 
 
 def no_result(account: Account, key: str) -> None:
@@ -126,6 +142,15 @@ def one_not_again(account: Account, key: str) -> bool:
     if not any("video_answered_before" in line and key in line for line in account.log().splitlines()):
         return False
     if not dead_letter(INPUT_QUEUE)(account, key):
+        return False
+    account.client("sqs").purge_queue(QueueUrl=account.queue_url(f"{INPUT_QUEUE}-dlq"))
+    return True
+
+
+def tried_again(account: Account, key: str) -> bool:
+    """The other video was looked at in two deliveries or more, and the message is taken out of the dead letters."""
+    failed = [line for line in account.log().splitlines() if "video_failed" in line and f"other-{key}" in line]
+    if len([line for line in failed if "s3:ListBucket" not in line]) < 2 or not dead_letter(INPUT_QUEUE)(account, key):
         return False
     account.client("sqs").purge_queue(QueueUrl=account.queue_url(f"{INPUT_QUEUE}-dlq"))
     return True
@@ -162,7 +187,8 @@ NEEDS = [
     Need("function", "s3:GetObject", GALLERY),
     Need("function", "s3:PutObject", OUTPUT_OBJECTS),
     Need("function", "s3:ListBucket", f"arn:aws:s3:::{INPUT}", deleted_video, dropped),
-    Need("function", "s3:ListBucket", f"arn:aws:s3:::{OUTPUT}", video_without_gallery, unknown),
+    Need("function", "s3:ListBucket", f"arn:aws:s3:::{OUTPUT}", two_videos_one_never_answered, tried_again),
+    Need("function", "s3:ListBucket", f"arn:aws:s3:::{ENCODINGS}", video_without_gallery, unknown),
     Need("function", "sqs:SendMessage", queue_arn(OUTPUT_QUEUE)),
     Need("function", "dynamodb:BatchGetItem", TABLE_ARN),
     Need("function", "s3:DeleteObject", PICTURES, unreadable_video, answered_without_student),
@@ -193,7 +219,47 @@ def test_every_permission_has_a_proof_or_a_reason(pipeline: Account) -> None:
         for permission in permissions(pipeline.policy(principal))
     }
     proved = {(need.principal, *need.permission) for need in NEEDS}
-    assert allowed == proved | {("function", *permission) for permission in UNPROVED}
+    unproved = {("function", *permission) for permission in UNPROVED}
+    assert allowed == proved | unproved | {("poller", *permission) for permission in MEASURING}
+
+
+@pytest.fixture
+def _packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "vm_service"))
+
+
+def measured(pipeline: Account) -> set[str]:
+    """Names of the samples that the exporter, which has the poller's key, gets a number for."""
+    urls = {name: pipeline.queue_url(name) for name in MEASURED_QUEUES}
+    dead = tuple(url for name, url in urls.items() if name.endswith("-dlq"))
+    queues = tuple(url for url in urls.values() if url not in dead)
+    code = importlib.import_module("classroom_poller.exporter")
+    exporter = code.Exporter(
+        code.Settings(REGION, FUNCTION, queues, dead, pipeline.endpoint),
+        pipeline.poller_client("sqs"),
+        pipeline.poller_client("cloudwatch"),
+    )
+    exporter.measure(time.time())
+    lines = [line for line in exporter.metrics.text().splitlines() if line[:1] != "#"]
+    return {name for name, _, value in (line.rpartition(" ") for line in lines) if value != "NaN"}
+
+
+@pytest.mark.usefixtures("_packages")
+@pytest.mark.parametrize("permission", MEASURING, ids=lambda permission: "-".join(permission)[-40:])
+def test_measuring_needs_the_permission(pipeline: Account, permission: Permission) -> None:
+    policy = pipeline.policy("poller")
+    wanted = {
+        'smart_classroom_queue_messages{queue="input-notification",state="waiting"}',
+        'smart_classroom_dead_letters{queue="output-notification-dlq"}',
+        'smart_classroom_function_calls{result="error"}',
+    }
+    assert wanted <= measured(pipeline)
+    pipeline.set_policy("poller", without(policy, permission))
+    try:
+        eventually(lambda: not wanted <= measured(pipeline), WAIT_SECONDS, "a refusal")
+    finally:
+        pipeline.set_policy("poller", policy)
+    eventually(lambda: wanted <= measured(pipeline), WAIT_SECONDS, "the figures, with the permission back")
 
 
 @pytest.mark.parametrize("need", NEEDS, ids=lambda need: f"{need.principal}-{need.action}-{need.resource[-16:]}")
@@ -225,12 +291,16 @@ def read(bucket: str, key: str) -> dict[str, Any]:
 
 
 FOREIGN_TO_THE_FUNCTION: list[tuple[str, str, dict[str, Any]]] = [
-    ("s3", "put_object", {**read(OUTPUT, GALLERY_KEY), "Body": "{}"}),
+    ("s3", "put_object", {**read(ENCODINGS, GALLERY_KEY), "Body": "{}"}),
     ("s3", "put_object", {**read(INPUT, "a.mp4"), "Body": ""}),
     ("s3", "get_object", read(OUTPUT, "first.json")),
     ("s3", "delete_object", read(OUTPUT, "first.json")),
     ("s3", "delete_object", read(INPUT, "first.mp4")),
-    ("s3", "delete_object", read(OUTPUT, GALLERY_KEY)),
+    ("s3", "delete_object", read(ENCODINGS, GALLERY_KEY)),
+    ("s3", "delete_object", read(ENCODINGS, "history-101.json")),
+    ("s3", "list_object_versions", {"Bucket": ENCODINGS}),
+    ("s3", "get_object", read(OUTPUT, ".gallery/known-encodings.json")),
+    ("s3", "get_bucket_policy", {"Bucket": ENCODINGS}),
     ("s3", "get_bucket_policy", {"Bucket": OUTPUT}),
     ("s3", "delete_bucket_policy", {"Bucket": INPUT}),
     ("dynamodb", "scan", {"TableName": TABLE}),
@@ -257,7 +327,7 @@ def test_the_probe_can_do_what_the_function_can(pipeline: Account) -> None:
     """Otherwise every refusal above would prove nothing."""
     items = {"RequestItems": {TABLE: {"Keys": [{"name": {"S": "Joe Biden"}}]}}}
     assert pipeline.call_as_function("dynamodb", "batch_get_item", items) == ""
-    assert pipeline.call_as_function("s3", "get_object", read(OUTPUT, GALLERY_KEY)) == ""
+    assert pipeline.call_as_function("s3", "get_object", read(ENCODINGS, GALLERY_KEY)) == ""
 
 
 def test_other_calls_of_the_poller_are_refused(pipeline: Account) -> None:
@@ -268,7 +338,8 @@ def test_other_calls_of_the_poller_are_refused(pipeline: Account) -> None:
         ("sqs", "purge_queue", {"QueueUrl": urls[INPUT_QUEUE]}),
         ("sqs", "set_queue_attributes", {"QueueUrl": urls[INPUT_QUEUE], "Attributes": {"Policy": ""}}),
         ("sqs", "receive_message", {"QueueUrl": urls[f"{INPUT_QUEUE}-dlq"]}),
-        ("sqs", "get_queue_attributes", {"QueueUrl": urls[INPUT_QUEUE], "AttributeNames": ["All"]}),
+        ("sqs", "send_message", {"QueueUrl": urls[f"{INPUT_QUEUE}-dlq"], "MessageBody": "{}"}),
+        ("cloudwatch", "put_metric_data", {"Namespace": "AWS/SQS", "MetricData": [{"MetricName": "x", "Value": 1}]}),
         # The alias only: what was deployed and is not live, or what was live once, is none of its business.
         ("lambda", "invoke", {"FunctionName": FUNCTION, "Payload": b"{}"}),
         ("lambda", "invoke", {"FunctionName": f"{FUNCTION}:1", "Payload": b"{}"}),

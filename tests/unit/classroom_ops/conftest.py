@@ -57,7 +57,7 @@ def written(tmp_path: Path) -> dict[str, Any]:
         "function": "smart-classroom",
         "table": "student_table",
         "repository": "smart-classroom",
-        "gallery": {"bucket": "output-bucket-vid", "key": ".gallery/known-encodings.json"},
+        "gallery": {"bucket": "known-encodings"},
         "pollers": ["classroom-poller-1"],
         "ssh_config": ".state/local/ssh/config",
         "ssh_control_path": "/root/.ansible/cp/0123456789-%n",
@@ -116,6 +116,7 @@ def aws(endpoints: Endpoints, mocked: tuple[Any, dict[str, Any]]) -> Aws:
     aws._clients = clients
     aws.s3.create_bucket(Bucket=endpoints.input_bucket)
     aws.s3.create_bucket(Bucket=endpoints.output_bucket)
+    aws.s3.create_bucket(Bucket=endpoints.gallery_bucket)
     for name in endpoints.queues:
         aws.sqs.create_queue(QueueName=name)
     aws.dynamodb.create_table(

@@ -238,7 +238,7 @@ def test_the_archive_names_no_student(
 ) -> None:
     aws.dynamodb.put_item(TableName="student_table", Item={"name": {"S": "Joe Biden"}})
     known = GalleryFile.of("model", [("Grace Hopper", [[0.5] * 128])]).render()
-    aws.s3.put_object(Bucket=endpoints.gallery_bucket, Key=endpoints.gallery_key, Body=known.encode())
+    aws.s3.put_object(Bucket=endpoints.gallery_bucket, Key="everyone.json", Body=known.encode())
     (endpoints.state_dir / "a.log").write_text("Joe Biden sat beside grace_hopper and somebody\n")
     assert cli.main(["logs"]) == 0
     captured = capsys.readouterr()

@@ -120,10 +120,10 @@ def test_students_and_gallery(aws: Aws) -> None:
         "version": "0123456789abcdef",
         "students": [{"name": "Ada", "encodings": [[0.0] * 128]}],
     }
-    aws.s3.put_object(Bucket="output-bucket-vid", Key=".gallery/known-encodings.json", Body=json.dumps(gallery))
+    aws.s3.put_object(Bucket="known-encodings", Key="everyone.json", Body=json.dumps(gallery))
     assert status.gallery(aws).facts == "version 0123456789abcdef, 1 students, 1 encodings"
     for damaged in ("", "[]", '{"students": 3}'):
-        aws.s3.put_object(Bucket="output-bucket-vid", Key=".gallery/known-encodings.json", Body=damaged)
+        aws.s3.put_object(Bucket="known-encodings", Key="everyone.json", Body=damaged)
         with pytest.raises(status.PartDownError, match="damaged"):
             status.gallery(aws)
 
@@ -256,3 +256,13 @@ def test_parts_of_the_local_environment_only_where_it_has_them(endpoints: Endpoi
     local = names(replace(endpoints, aws_container="a", cloud_container="c"))
     assert local - names(endpoints) == {"emulator", "warm", "cloud"}
     assert "poller classroom-poller-1" in local
+
+
+def test_a_paused_poller_is_no_fault_and_names_the_way_on() -> None:
+    part = status.read_poller("vm", "inactive", STATUS, DISK, MEMORY, "2026-11-26T17:40:00Z")
+    assert (part.state, part.data["paused_since"]) == (State.WARN, "2026-11-26T17:40:00Z")
+    assert part.facts.startswith("paused since 2026-11-26 17:40")
+    assert part.fix is not None
+    assert part.fix.startswith("make resume")
+    # Half a resume: it works already.
+    assert status.read_poller("vm", "active", STATUS, DISK, MEMORY, "2026-11-26T17:40:00Z").state is State.OK

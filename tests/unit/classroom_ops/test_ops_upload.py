@@ -244,12 +244,6 @@ def test_key_comes_from_the_file() -> None:
         upload.check_key(None, Path("clip.avi"))
 
 
-def test_the_known_encodings_cannot_be_overwritten_by_an_answer(aws: Aws, video: Path) -> None:
-    with pytest.raises(UsageError, match="would replace the known encodings"):
-        upload.run(aws, str(video), ".gallery/known-encodings.mp4", 5)
-    assert "Contents" not in aws.s3.list_objects_v2(Bucket="input-bucket-video")
-
-
 def test_name_that_is_no_utf8_is_refused() -> None:
     with pytest.raises(UsageError, match="not valid UTF-8"):
         upload.check_key(None, Path(os.fsdecode(b"caf\xe9.mp4")))

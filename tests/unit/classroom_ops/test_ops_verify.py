@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 
@@ -102,3 +105,46 @@ def test_every_proof_has_a_key_of_its_own(aws: Aws, classroom: Any, media: Path)
     first, second = verify.prove(aws, media), verify.prove(aws, media)
     assert first.path != second.path
     assert first.rows == second.rows
+
+
+class Functions:
+    """Plays Lambda: answers the video of an event with what a test wants, under an alias."""
+
+    def __init__(self, aws: Aws, write: Any, status: str, students: list[str], *, fails: bool = False) -> None:
+        self.aws, self.write, self.reply, self.fails = aws, write, (status, students), fails
+
+    def invoke(self, **request: Any) -> dict[str, Any]:
+        assert (request["FunctionName"], request["Qualifier"]) == ("smart-classroom", "candidate")
+        if self.fails:
+            return {"FunctionError": "Unhandled", "Payload": io.BytesIO(b'{"errorType": "ImportError"}')}
+        (record,) = json.loads(request["Payload"])["Records"]
+        thing = record["s3"]["object"]
+        key, etag = unquote_plus(thing["key"]), thing["eTag"]
+        self.write(self.aws, key, etag, *self.reply)
+        (Path(self.aws.endpoints.results_dir) / "proof.json").write_text(json.dumps({"video": {"key": key}}))
+        return {"Payload": io.BytesIO(b"{}"), "ExecutedVersion": "7"}
+
+
+def prove_candidate(aws: Aws, media: Path, *reply: Any, **options: Any) -> str:
+    aws._clients = {**aws._clients, "lambda": Functions(aws, *reply, **options)}
+    return verify.prove_function(aws, media, "candidate")
+
+
+def test_a_version_is_proved_before_callers_meet_it(aws: Aws, media: Path, answer_written: Any) -> None:
+    record(aws)
+    said = prove_candidate(aws, media, answer_written, "recognized", ["Ada"])
+    assert said == "version 7 answers ada.mp4 rightly"
+    assert objects(aws) == []
+    assert list(Path(aws.endpoints.results_dir).iterdir()) == []
+    assert aws.depth("input-notification").total == 0
+
+
+def test_a_version_that_answers_wrongly_or_fails_is_told_and_leaves_nothing(
+    aws: Aws, media: Path, answer_written: Any
+) -> None:
+    record(aws)
+    with pytest.raises(OpsError, match="the answer is nobody"):
+        prove_candidate(aws, media, answer_written, "unknown", [])
+    with pytest.raises(OpsError, match=r"the function fails: .*ImportError"):
+        prove_candidate(aws, media, answer_written, "recognized", ["Ada"], fails=True)
+    assert objects(aws) == []

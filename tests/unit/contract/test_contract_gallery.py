@@ -56,6 +56,13 @@ def test_a_version_that_is_stated_is_believed_and_one_that_is_not_computed() -> 
     assert GalleryFile.parse(json.dumps(document), MODEL).version == gallery().version
 
 
+def test_a_classs_file_is_the_part_of_everyones_and_has_a_version_of_its_own() -> None:
+    ada = GalleryFile.of(MODEL, [("Ada", [encoding(0.1), encoding(0.2)])])
+    for everyone in (gallery(), GalleryFile.parse(gallery().render())):
+        part = everyone.only({"Ada", "Nobody"})
+        assert (part.render(), part.version) == (ada.render(), ada.version)
+
+
 def test_students_without_an_encoding_are_left_out() -> None:
     assert GalleryFile.of(MODEL, [("Ada", []), ("Bo", [encoding()])]).students[0][0] == "Bo"
     assert GalleryFile.parse(GalleryFile.of(MODEL, []).render(), MODEL).students == ()

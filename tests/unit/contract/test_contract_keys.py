@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from classroom_contract.keys import (
     VIDEO_SUFFIXES,
     class_of,
+    class_problem,
     gallery_key,
     is_video,
     result_keys,
@@ -69,6 +70,9 @@ def test_each_class_has_its_known_encodings() -> None:
     assert gallery_key() == "everyone.json"
     assert gallery_key("history-101") == "history-101.json"
     assert gallery_key("U\u0308bung") == "\u00dcbung.json"
-    for name in ("", "a/b"):
-        with pytest.raises(ValueError, match="like a folder"):
+    for name in ("", "a/b", "everyone", "Everyone", ".hidden", " a", "a ", "a\nb", "a\\b", "50%", "x" * 101):
+        with pytest.raises(ValueError, match=r"like a folder|stands for all"):
             gallery_key(name)
+        assert class_of(f"{name}/a.mp4") in (None, "a"), "it is compared with everyone"
+    assert class_problem("history 101 (Ü)") == ""
+    assert class_problem("50%") == "a class is named like a folder, and '%' cannot be in its name"

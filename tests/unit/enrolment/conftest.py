@@ -24,7 +24,7 @@ from classroom_ops.enrolment.store import Record, Store
 
 ROOT = Path(__file__).resolve().parents[3]
 MEDIA = ROOT / "tests" / "media"
-TABLE, BUCKET, KEY = "student_table", "known", "folder/known-encodings.json"
+TABLE, BUCKET, RESULTS = "student_table", "known", "results"
 
 
 @dataclass
@@ -97,12 +97,13 @@ class Place:
         keys: Any = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
         self.s3: Any = boto3.client("s3", **keys)
         self.dynamodb: Any = boto3.client("dynamodb", **keys)
-        self.store = Store(self.dynamodb, self.s3, TABLE, BUCKET, KEY)
+        self.store = Store(self.dynamodb, self.s3, TABLE, BUCKET)
         self.computing: Greys | Really = Greys()
 
     def make(self) -> None:
-        """The table and the bucket."""
+        """The table and the buckets."""
         self.s3.create_bucket(Bucket=BUCKET)
+        self.s3.create_bucket(Bucket=RESULTS)
         self.dynamodb.create_table(
             TableName=TABLE,
             KeySchema=[{"AttributeName": "name", "KeyType": "HASH"}],
@@ -118,16 +119,17 @@ class Place:
             Image.new("RGB", (64, 64), (grey,) * 3).save(directory / name, "PNG")
         return directory
 
-    def roster(self, label: str, rows: Sequence[str]) -> Path:
-        """A list of students."""
+    def roster(self, label: str, rows: Sequence[str], *, classes: bool = False) -> Path:
+        """A list of students, with or without their classes."""
         path = self.directory / f"{label}.csv"
-        path.write_text("\n".join(["name,id,major,year", *rows]) + "\n", encoding="utf-8")
+        header = "name,id,major,year" + (",class" if classes else "")
+        path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
         return path
 
     def enrol(self, sources: Sources, **more: Any) -> Outcome:
         """Enrol and write."""
         outcome = enrol(self.store, sources, self.computing, **more)
-        self.store.apply(outcome.changes)
+        outcome.classes = self.store.apply(outcome.changes)
         return outcome
 
     def simply(self, label: str, students: dict[str, int], *, sample: bool = False, first_id: int = 1) -> Outcome:

@@ -14,9 +14,9 @@ from classroom_ops.enrolment import __main__ as command
 from classroom_ops.enrolment import report
 from classroom_ops.enrolment.enrol import Sources, enrol
 from classroom_ops.enrolment.errors import EnrolmentError
-from classroom_ops.enrolment.store import Record, wrong_between
+from classroom_ops.enrolment.store import EVERYONE_KEY, Record, wrong_between
 
-from .conftest import BUCKET, KEY, TABLE, Greys, Place
+from .conftest import BUCKET, TABLE, Greys, Place
 
 
 def problems_of(place: Place, sources: Sources) -> list[str]:
@@ -53,7 +53,7 @@ def test_what_is_missing_is_filled_in(place: Place) -> None:
     place.simply("first", {"Ada": 50, "Joe": 100})
     place.dynamodb.delete_item(TableName=TABLE, Key={"name": {"S": "Joe"}})
     assert place.simply("first", {"Ada": 50, "Joe": 100}).records == ["Joe"]
-    place.s3.delete_object(Bucket=BUCKET, Key=KEY)
+    place.s3.delete_object(Bucket=BUCKET, Key=EVERYONE_KEY)
     assert place.simply("first", {"Ada": 50, "Joe": 100}).encodings == ["Ada", "Joe"]
     assert place.known() == {"Ada": 0.5, "Joe": 1.0}
 
@@ -246,7 +246,7 @@ def run(
     engine.write_text(ENGINE)
     engine.chmod(engine.stat().st_mode | stat.S_IXUSR)
     report_file = place.directory / "report.json"
-    common = [command_name, "--table", TABLE, "--bucket", BUCKET, "--key", KEY, "--report", str(report_file)]
+    common = [command_name, "--table", TABLE, "--bucket", BUCKET, "--report", str(report_file)]
     more = ["--image", "image:1", "--engine", str(engine)] if command_name == "enrol" else []
     assert command.main([*common, *more, *arguments]) == 0
     document = json.loads(report_file.read_text())
@@ -317,7 +317,7 @@ def test_many_photos_show_how_far_it_is(
 
 
 def test_a_damaged_object_is_not_overwritten(place: Place) -> None:
-    place.s3.put_object(Bucket=BUCKET, Key=KEY, Body=b'{"students": [{"name": "Ada", "encodings": [[1]]}]}')
+    place.s3.put_object(Bucket=BUCKET, Key=EVERYONE_KEY, Body=b'{"students": [{"name": "Ada", "encodings": [[1]]}]}')
     with pytest.raises(EnrolmentError, match=r"are damaged .* restore an earlier version"):
         place.simply("first", {"Joe": 50})
 
@@ -370,7 +370,6 @@ def result_of(place: Place, key: str, *names: str) -> None:
 def test_a_student_is_removed_with_record_encodings_and_results(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "-Zoë O'Brien; $(x)"
     place.simply("first", {name: 50, "Joe": 100})
-    place.s3.create_bucket(Bucket="results")
     result_of(place, "a/one", name, "Joe")
     result_of(place, "two", "Joe")
     place.s3.put_object(Bucket="results", Key="other.json", Body=b"[]")
@@ -393,9 +392,8 @@ def test_the_last_student_leaves_an_empty_file_and_results_stay_unless_asked_for
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.simply("first", {"Joe": 100})
-    place.s3.create_bucket(Bucket="results")
     result_of(place, "two", "Joe")
     assert run(place, monkeypatch, "--name=Joe", command_name="forget")["changed"] is True
     assert place.store.known().students == {}
-    place.s3.head_object(Bucket=BUCKET, Key=KEY)  # without it, encodings in the image would serve
+    place.s3.head_object(Bucket=BUCKET, Key=EVERYONE_KEY)  # without it, encodings in the image would serve
     assert len(place.s3.list_objects_v2(Bucket="results")["Contents"]) == 3

@@ -83,7 +83,7 @@ def move_alias(function: Any, name: str, alias: str, version: str) -> None:
 
 
 def publish(function: Any, name: str, wanted: Deployment, wait_seconds: int) -> None:
-    """Make a version of what is deployed, point the alias at it, and drop the oldest versions.
+    """Make a version of what is deployed, point the alias at it, and drop the oldest versions that no alias points at.
 
     Lambda answers with the newest version when that is already what is deployed, so an interrupted run goes on here.
 
@@ -95,8 +95,10 @@ def publish(function: Any, name: str, wanted: Deployment, wait_seconds: int) -> 
     await_ready(function, name, wait_seconds, version)
     move_alias(function, name, wanted.alias, version)
     numbers = sorted(published_versions(function, name), reverse=True)
+    pages = function.get_paginator("list_aliases").paginate(FunctionName=name)
+    used = {version, *(alias["FunctionVersion"] for page in pages for alias in page["Aliases"])}
     for number in numbers[wanted.kept_versions :]:
-        if str(number) != version:
+        if str(number) not in used:
             function.delete_function(FunctionName=name, Qualifier=str(number))
 
 

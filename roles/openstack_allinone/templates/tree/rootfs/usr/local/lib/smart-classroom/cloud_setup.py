@@ -35,7 +35,8 @@ STATUS = Path("/run/smart-classroom/status")
 SCHEMAS = Path("/var/cache/smart-classroom/schemas.sql")
 
 COMMAND_TIMEOUT_SECONDS = 300.0
-REQUEST_TIMEOUT_SECONDS = 20.0
+# The first login on a busy machine was seen to take more than 20 s, as Keystone loads its modules then.
+REQUEST_TIMEOUT_SECONDS = 120.0
 READY_TIMEOUT_SECONDS = 300.0
 POLL_SECONDS = 0.5
 

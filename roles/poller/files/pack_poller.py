@@ -1,100 +1,40 @@
-#!/usr/bin/python
-"""Builds the archive that the role ``poller`` ships to machines without internet."""
+#!/usr/bin/env python3
+"""Packs the poller with all that it imports as one archive, which the role ships to machines without internet.
+
+Puts the package ``classroom_poller``, the package ``classroom_contract`` that lies beside the source directory, and
+their dependencies, at the versions of the lock, into ``classroom-poller-<version>.tar.gz``, whose only directory is
+``<version>``: the hash of everything that goes in. The same content is packed once and has one name. Prints
+``{"version": …, "path": …}``. pex and shiv would keep botocore's 27 MB of descriptions, and compile on the virtual
+machine.
+"""
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
----
-module: poller_bundle
-short_description: Build the poller with all it imports as one archive
-description:
-  - Puts the package C(classroom_poller), the package C(classroom_contract) that lies beside O(source_dir), and its
-    dependencies, at the versions of the lock, into one archive C(classroom-poller-<hash>.tar.gz), whose only directory
-    is C(<hash>).
-  - The hash is that of everything that goes in, so the same content is built once and has one name.
-  - The archive is a cached product and no state, it is built in check mode too.
-options:
-  source_dir:
-    description: Directory that holds the package.
-    type: path
-    required: true
-  pyproject:
-    description: File whose dependency group C(poller) names what the package imports.
-    type: path
-    required: true
-  lock:
-    description: Exact versions of all packages.
-    type: path
-    required: true
-  cache_dir:
-    description: Directory for built archives.
-    type: path
-    required: true
-  uv:
-    description: The program C(uv).
-    type: path
-    required: true
-  python_version:
-    description: Oldest Python that must run it.
-    type: str
-    default: "3.11"
-notes:
-  - >-
-    Nearest: M(community.general.archive), and the programs C(pex) and C(shiv). Those compile byte code on the
-    virtual machine and keep botocore's 27 MB of descriptions; none names the archive by its content.
-  - >-
-    Can go: not foreseen.
-author: Smart Classroom (@smart-classroom)
-"""
-
-RETURN = r"""
-version:
-  description: Hash of the content, and name of the directory in the archive.
-  type: str
-  returned: always
-path:
-  description: The archive.
-  type: str
-  returned: always
-size_bytes:
-  description: Size of the archive.
-  type: int
-  returned: always
-"""
-
-EXAMPLES = r"""
-- name: Build the poller
-  smart_classroom.platform.poller_bundle:
-    source_dir: vm_service
-    pyproject: pyproject.toml
-    lock: requirements.lock
-    cache_dir: .cache/poller
-    uv: .venv/bin/uv
-  delegate_to: localhost
-"""
-
+import argparse
 import compileall
 import gzip
 import hashlib
+import json
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
-from ansible.module_utils.basic import AnsibleModule
-
 PACKAGE = "classroom_poller"
 # What the service shares with the function; it lies beside source_dir.
 CONTRACT = "classroom_contract"
-# botocore describes 400 services in 27 MB. The poller calls two; the rest would only slow down the copy.
+# botocore describes 400 services in 27 MB. Poller and exporter call three; the rest would only slow down the copy.
 KEPT_DATA = (
     "_retry.json",
     "endpoints.json",
     "partitions.json",
     "sdk-default-configuration.json",
+    "cloudwatch/2010-08-01/endpoint-rule-set-1.json.gz",
+    "cloudwatch/2010-08-01/service-2.json.gz",
     "lambda/2015-03-31/endpoint-rule-set-1.json.gz",
     "lambda/2015-03-31/service-2.json.gz",
     "sqs/2012-11-05/endpoint-rule-set-1.json.gz",
@@ -181,7 +121,7 @@ def trim(lib: Path) -> None:
     missing = sorted(str(path.relative_to(data)) for path in kept if not path.exists())
     if missing:
         raise BundleError(
-            f"botocore has moved its files {', '.join(missing)}; update KEPT_DATA of the module poller_bundle"
+            f"botocore has moved its files {', '.join(missing)}; update KEPT_DATA of {Path(__file__).name}"
         )
     for path in sorted(data.rglob("*"), reverse=True):
         if path.is_dir():
@@ -232,32 +172,28 @@ def build(
         pack(tree, archive)
 
 
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "source_dir": {"type": "path", "required": True},
-            "pyproject": {"type": "path", "required": True},
-            "lock": {"type": "path", "required": True},
-            "cache_dir": {"type": "path", "required": True},
-            "uv": {"type": "path", "required": True},
-            "python_version": {"type": "str", "default": "3.11"},
-        },
-        supports_check_mode=True,
-    )
-    source_dir, pyproject, lock, cache_dir, uv = (
-        Path(module.params[name]) for name in ("source_dir", "pyproject", "lock", "cache_dir", "uv")
-    )
-    python_version = module.params["python_version"]
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source-dir", type=Path, required=True, help="directory that holds the package")
+    parser.add_argument("--pyproject", type=Path, required=True, help="its dependency group poller names the imports")
+    parser.add_argument("--lock", type=Path, required=True, help="exact versions of all packages")
+    parser.add_argument("--cache-dir", type=Path, required=True, help="directory of the archives")
+    parser.add_argument("--uv", type=Path, required=True, help="the program uv")
+    parser.add_argument("--python-version", default="3.11", help="oldest Python that must run it")
+    options = parser.parse_args()
+    sources = {name: getattr(options, name) for name in ("source_dir", "pyproject", "lock", "python_version")}
     try:
-        version = content_hash(source_dir, pyproject, lock, python_version)
-        archive = cache_dir / f"classroom-poller-{version}.tar.gz"
-        if changed := not archive.exists():
-            build(source_dir, pyproject, lock, uv, python_version, archive, version)
+        version = content_hash(**sources)
+        archive = options.cache_dir / f"classroom-poller-{version}.tar.gz"
+        if not archive.exists():
+            build(**sources, uv=options.uv, archive=archive, version=version)
     except (BundleError, OSError) as error:
-        module.fail_json(msg=f"The poller could not be packed: {error}")
-    module.exit_json(changed=changed, version=version, path=str(archive), size_bytes=archive.stat().st_size)
+        print(f"The poller could not be packed: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    print(json.dumps({"version": version, "path": str(archive)}))  # noqa: T201
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
