@@ -272,6 +272,7 @@ def main() -> int:
         "smart_classroom_aws_credentials": {"access_key_id": "local", "secret_access_key": "unchecked"},
         "smart_classroom_operator_cidrs": ["172.30.0.1/32"],
         "smart_classroom_image": "built-cloud-init",
+        "monitoring_enabled": False,
         "nova_server_names": ["classroom-poller-1"],
         "nova_server_login_timeout_seconds": 900,
         "alarms_emails": ["nobody@example.org"],
