@@ -275,7 +275,8 @@ class Questions:
             more["floating_ips"] = len(self.missing_addresses())
         quota = self.cloud.network.get_quota(found["project"], details=True)
         for kind, number in more.items():
-            held = getattr(quota, kind)
+            # A cloud may not count something at all.
+            held = getattr(quota, kind) or {"limit": UNLIMITED}
             left = number if held["limit"] == UNLIMITED else held["limit"] - held["used"] - held["reserved"]
             if left < number:
                 self.problems.append(
