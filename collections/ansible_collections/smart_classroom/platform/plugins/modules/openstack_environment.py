@@ -9,7 +9,8 @@ short_description: List what a project of an OpenStack cloud lacks for an enviro
 description:
   - Only asks. What these credentials may not ask is listed as unanswered, not as a problem.
   - A resource is the environment's own when it carries the tags C(project) and C(environment), which servers have as
-    metadata, images as tags, the others in their description. Whatever else has the same name is somebody else's, and is named.
+    metadata, images as tags, the others in their description. Whatever else has the same name is somebody else's, and is
+    named.
 options:
   clouds_file:
     description: The C(clouds.yaml) that describes the cloud.
