@@ -1,5 +1,6 @@
 # What a person and CI call, by the same names. `make help` lists it.
-SHELL := /bin/bash
+# bash, in the closed environment: recipes see few of the shell's variables (docs/local-machine.md).
+SHELL := tools/closed/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
@@ -16,19 +17,18 @@ $(error there is no environment '$(value ENVIRONMENT)': inventory/ holds $(patsu
 endif
 
 # These reach programs through the environment, exactly as they were typed: make expands no `$` in them, no shell reads them.
-OPERANDS := VIDEO VIDEOS KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT RESULTS TO FROM PASSPHRASE_FILE COUNT CONFIRM CONFIRM_DATA \
-	OUTPUT ROUNDS SEED GIT_BASE HOST KIND
+OPERANDS := VIDEO VIDEOS KEY TIMEOUT PHOTOS ROSTER ENCODINGS DRY_RUN STUDENT CLASS JSON RESULTS TO FROM PASSPHRASE_FILE COUNT CONFIRM CONFIRM_DATA \
+	OUTPUT ROUNDS SEED GIT_BASE HOST KIND DEPTH
 $(foreach name,$(OPERANDS),$(eval override $(name) := $(if $(filter command,$(firstword $(origin $(name)))),$$(value $(name)))))
 export $(OPERANDS)
+export SMART_CLASSROOM_ENVIRONMENT = $(ENVIRONMENT)
+export SMART_CLASSROOM_KEEP := $(SMART_CLASSROOM_KEEP) $(OPERANDS)
 # $(call need,NAME): stop with a sentence where the target's operand is missing.
 need = @if [ -z "$${$(1)}" ]; then echo '$@: $(1) is missing: make $@ $(1)=…   (make help)' >&2; exit 2; fi
 
 PATH := $(CURDIR)/.venv/bin:$(PATH)
 # BLAS threads busy-wait; one thread for each process avoids oversubscribing the CPUs.
 export OPENBLAS_NUM_THREADS = 1
-# Without bytecode files Ansible is compiled in each of its processes, half a second each time. Unbuffered, Python reads each of
-# its modules byte by byte from a pipe.
-unexport PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED
 PLAYBOOK = ansible-playbook -i inventory/$(ENVIRONMENT)
 VAULT_PASSWORD_FILE ?= $(HOME)/.config/smart-classroom/$(ENVIRONMENT).vault-password
 ifneq ($(wildcard $(VAULT_PASSWORD_FILE)),)
@@ -48,8 +48,8 @@ setup: ## install the controller's packages into .venv, at the versions of requi
 up: setup ## bring the whole system up and prove that a video is answered (safe to run again)
 	@$(PLAYBOOK) site.yml
 
-verify: setup ## ask every part whether it works, and send one video through the pipeline
-	@$(PLAYBOOK) playbooks/verify-parts.yml playbooks/verify-pipeline.yml
+verify: setup ## [DEPTH=full]: ask every part whether it works, and send one video through the pipeline, or one for each kind of answer
+	@$(PLAYBOOK) playbooks/verify-parts.yml playbooks/verify-pipeline.yml -e @playbooks/vars/make-verify.yml
 
 upload: setup ## VIDEO=clip.mp4 [KEY=name.mp4] [TIMEOUT=120]: upload a video and print its CSV
 	$(call need,VIDEO)
@@ -58,6 +58,9 @@ upload: setup ## VIDEO=clip.mp4 [KEY=name.mp4] [TIMEOUT=120]: upload a video and
 enroll: setup ## ROSTER=list PHOTOS=dir ENCODINGS=file [DRY_RUN=true]: enroll students; what is there already may be left out
 	@if [ -z "$$ROSTER$$PHOTOS$$ENCODINGS" ]; then echo '$@: nothing is named: make $@ ROSTER=… PHOTOS=… ENCODINGS=… (one or more)' >&2; exit 2; fi
 	$(PLAYBOOK) playbooks/enroll-students.yml -e @playbooks/vars/make-enroll.yml
+
+students: setup ## [CLASS=history-101] [JSON=true]: list who is enrolled
+	@$(OPS) students $${CLASS:+"--class=$$CLASS"} $$([ "$$JSON" != true ] || echo --json)
 
 forget: setup ## STUDENT="First Last" [VIDEOS=true] [DRY_RUN=true]: remove all about a student, say what is left until when
 	$(call need,STUDENT)
@@ -91,6 +94,9 @@ drift: setup ## list what differs from the desired state, change nothing; exit c
 
 upgrade: setup ## roll new code out: the function proved before callers meet it, then poller by poller; what fails is taken back
 	@$(PLAYBOOK) playbooks/upgrade-pipeline.yml
+
+rotate: setup ## replace the poller's access key and the SSH key of the servers, while they work
+	@$(PLAYBOOK) playbooks/rotate-credentials.yml playbooks/rotate-ssh-key.yml
 
 cost: setup ## the estimate of a month beside what AWS has billed so far, by the environment's tags
 	@$(PLAYBOOK) playbooks/show-costs.yml
@@ -135,7 +141,7 @@ lint-code: export MYPY_CACHE_DIR = $(CURDIR)/.cache/mypy
 lint-code: dev
 	@ruff check .
 	ruff format --check .
-	mypy conftest.py classroom_contract classroom_ops collections tests tools/roles-readme tools/lint-ansible tools/lint-prose bin/test bin/vault-init
+	mypy conftest.py classroom_contract classroom_ops collections playbooks/vars_plugins tests tools/roles-readme tools/lint-ansible tools/lint-prose bin/test bin/vault-init
 	(cd benchmarks; MYPYPATH=.:..:../lambda_src:../tests/media mypy --config-file ../pyproject.toml .)
 	for part in lambda_src vm_service; do (cd "$$part"; MYPYPATH=.:tests:..:../tests/media mypy --config-file ../pyproject.toml .); done
 	for script in roles/*/files/*.py; do MYPYPATH="$$(dirname "$$script")" mypy "$$script"; done

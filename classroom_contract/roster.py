@@ -10,6 +10,7 @@ from pathlib import Path
 
 COLUMNS = ("name", "id", "major", "year")
 CLASS_COLUMN = "class"
+CONSENT_COLUMN = "consent"
 
 
 class RosterError(ValueError):
@@ -24,7 +25,8 @@ class RosterError(ValueError):
 class RosterStudent:
     """One line of the roster, its values in the form in which they are stored.
 
-    `class_name` is empty where the student is in no class, and None where the list does not say.
+    `class_name` is empty where the student is in no class, and None where the list does not say. `consent` is the date
+    since when there is a consent, as 2026-09-30, empty where there is none, and None where the list does not say.
     """
 
     name: str
@@ -32,6 +34,7 @@ class RosterStudent:
     major: str
     year: str
     class_name: str | None = None
+    consent: str | None = None
 
 
 def stored_text(value: str) -> str:
@@ -72,8 +75,9 @@ def read_roster(path: Path) -> list[RosterStudent]:
 
 
 def _student(row: Mapping[str, str | None]) -> RosterStudent:
-    values = [stored_text(row.get(column) or "") for column in COLUMNS]
-    return RosterStudent(*values, stored_text(row[CLASS_COLUMN] or "") if CLASS_COLUMN in row else None)
+    name, number, major, year = (stored_text(row.get(column) or "") for column in COLUMNS)
+    class_name = stored_text(row[CLASS_COLUMN] or "") if CLASS_COLUMN in row else None
+    return RosterStudent(name, number, major, year, class_name)
 
 
 def _faults(rows: Sequence[tuple[int, Mapping[str, str | None]]]) -> Iterator[tuple[int, str]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
@@ -23,16 +25,31 @@ AwsFailure = (BotoCoreError, ClientError)
 _creating = threading.Lock()  # boto3 sessions are not safe to create clients from several threads
 
 
+def session_of(endpoints: Endpoints) -> boto3.Session:
+    """A session of the environment's region. Where there is an emulator it looks nowhere else than in `endpoints`.
+
+    botocore reads each setting from a variable of the shell or from a file. Here it is told that there are none, so a
+    profile, a file of credentials or a bundle of certificates that is meant for AWS plays no part in `local`.
+    """
+    alone = {
+        name: (None, None, os.devnull if name in {"config_file", "credentials_file"} else default, conversion)
+        for name, (_, _, default, conversion) in botocore.session.Session.SESSION_VARIABLES.items()
+    }
+    core = botocore.session.Session(session_vars=alone if endpoints.endpoint_url else None)
+    return boto3.Session(
+        aws_access_key_id=endpoints.access_key_id,
+        aws_secret_access_key=endpoints.secret_access_key,
+        region_name=endpoints.region,
+        botocore_session=core,
+    )
+
+
 class Aws:
     """Clients for `endpoints`; every call is bounded by `read_seconds` and tried `attempts` times."""
 
     def __init__(self, endpoints: Endpoints, read_seconds: float = 60, attempts: int = 4) -> None:
         self.endpoints = endpoints
-        self._session = boto3.Session(
-            aws_access_key_id=endpoints.access_key_id,
-            aws_secret_access_key=endpoints.secret_access_key,
-            region_name=endpoints.region,
-        )
+        self._session = session_of(endpoints)
         # The description of the environment alone decides where calls go, not the caller's AWS_ENDPOINT_URL.
         options: dict[str, Any] = {"ignore_configured_endpoint_urls": True}  # unknown to the type stubs
         self._config = Config(
@@ -40,6 +57,8 @@ class Aws:
             read_timeout=read_seconds,
             retries={"mode": "standard", "total_max_attempts": attempts},
             max_pool_connections=32,
+            # An emulator is on this machine: no proxy leads to it. None: as the shell says.
+            proxies={} if endpoints.endpoint_url else None,
             **options,
         )
         self._clients: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """``chaos``: break one part on purpose and watch the system mend itself.
 
-Each kind undoes itself, whether this program is killed meanwhile or not: what lasts is ended by a timer that is set before
-the fault, on the machine that has it.
+Each kind undoes itself, whether this program is killed meanwhile or not: what lasts is ended by a timer that is set
+before the fault, on the machine that has it.
 """
 
 from __future__ import annotations

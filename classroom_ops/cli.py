@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -23,6 +25,7 @@ from classroom_ops import (
     monitor,
     redrive,
     status,
+    students,
     trace,
     upload,
     verify,
@@ -63,12 +66,17 @@ def parser() -> argparse.ArgumentParser:
     many.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
     many.add_argument("--keep", action="store_true", help="leave the clips and their results where they are")
 
+    who = commands.add_parser("students", help="who is enrolled")
+    who.add_argument("--class", dest="class_name", metavar="CLASS", help="of this class only")
+    who.add_argument("--json", action="store_true", help="the same for programs")
+
     screen = commands.add_parser("status", help="one screen: is every part healthy?")
     screen.add_argument("--json", action="store_true", help="the same for programs")
 
     commands.add_parser("monitor", help="open the page of figures and alerts on this machine until Ctrl-C")
 
     proof = commands.add_parser("verify", help="send one clip through the whole system and compare every trace of it")
+    proof.add_argument("--depth", choices=("quick", "full"), default="quick", help="full: every kind of answer")
     proof.add_argument("--media", type=Path, default=workload.MEDIA, help="directory with clips and answers.json")
 
     fault = commands.add_parser("chaos", help="break one part on purpose and watch it get well")
@@ -131,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 not, 2 typed wrongly or drifted, 130 interrupted."""
     options = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)
+    endpoints = None
     try:
         if options.command == "environments":
             show(environments.table(), stderr=False)
@@ -143,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         info(f"error: {error}")
         return error.exit_code
     except AwsFailure as error:
-        info(f"error: {explain(error, endpoints)}")
+        info(f"error: {explain(error, endpoints) if endpoints else error}")
         return 1
     except KeyboardInterrupt:
         info("interrupted")
@@ -151,6 +160,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of standard output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:  # a person is told what to do; whoever mends it finds the rest in the file
+        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        info(f"error: {options.command} met something that it does not know ({told}){_kept(error)}: run make status")
+        return 1
 
 
 def _upload(endpoints: Endpoints, options: argparse.Namespace) -> int:
@@ -167,6 +180,16 @@ def _workload(endpoints: Endpoints, options: argparse.Namespace) -> int:
         return workload.run(Aws(connected), media, count, seed, rate, timeout, keep=options.keep)
 
 
+def _students(endpoints: Endpoints, options: argparse.Namespace) -> int:
+    found = students.listed(Aws(endpoints), options.class_name)
+    if options.json:
+        document = students.document(endpoints.environment, options.class_name, found)
+        print_data(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        show(students.screen(found), stderr=False)
+    return 0
+
+
 def _status(endpoints: Endpoints, options: argparse.Namespace) -> int:
     parts = status.gather(endpoints, status.probes(endpoints))
     if options.json:
@@ -178,7 +201,7 @@ def _status(endpoints: Endpoints, options: argparse.Namespace) -> int:
 
 def _verify(endpoints: Endpoints, options: argparse.Namespace) -> int:
     with one_connection(endpoints, kept=True) as connected:
-        for line in verify.run(Aws(connected), options.media):
+        for line in verify.run(Aws(connected), options.media, full=options.depth == "full"):
             print_data(line)
     return 0
 
@@ -290,7 +313,9 @@ def _subject_access(endpoints: Endpoints, options: argparse.Namespace) -> int:
 _COMMANDS = {
     "upload": _upload,
     "workload": _workload,
+    "students": _students,
     "status": _status,
+    "students": _students,
     "logs": _logs,
     "verify": _verify,
     "redrive": _redrive,
@@ -314,6 +339,17 @@ def _switch(text: str) -> bool:
 
 
 _SWITCH: dict[str, Any] = {"type": _switch, "default": False, "metavar": "true|false"}
+
+
+def _kept(error: Exception) -> str:
+    """Write the traceback to a file of its own; returns where, for the end of a sentence."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="smart-classroom-", suffix=".log")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            traceback.print_exception(error, file=file)
+    except OSError:
+        return ""
+    return f", details are in {name}"
 
 
 def _seconds(text: str) -> float:

@@ -83,12 +83,12 @@ def one_connection(endpoints: Endpoints, *, kept: bool = False) -> Iterator[Endp
     A handshake takes seconds on an emulated VM. A VM that is gone is noticed after 15 s; with ``kept``, for which a
     connection that Ansible has just used will do, after a minute.
     """
-    with tempfile.TemporaryDirectory(prefix="ssh-") as directory:  # a socket's path may not be long
+    with tempfile.TemporaryDirectory(prefix="ssh-", dir="/tmp") as directory:  # a socket's path must be short
         config = Path(directory) / "config"
         shared = kept and _is_kept(endpoints)
         path = endpoints.ssh_control_path if shared else f"{directory}/%C"
         config.write_text(
-            f"Host *\n  ControlMaster auto\n  ControlPath {path}\n  ControlPersist 120\n"
+            f'Host *\n  ControlMaster auto\n  ControlPath "{path}"\n  ControlPersist 120\n'
             f'  ServerAliveInterval 5\n  ServerAliveCountMax 3\nInclude "{endpoints.ssh_config}"\n',
             encoding="utf-8",
         )

@@ -208,30 +208,19 @@ def _items(aws: Aws) -> Iterator[Item]:
         yield from page["Items"]
 
 
-def _gallery_prefix(endpoints: Endpoints) -> str:
-    folder, slash, _ = endpoints.gallery_key.rpartition("/")
-    return f"{folder}{slash}"
-
-
 def _gallery_keys(aws: Aws) -> list[str]:
-    place = aws.endpoints
-    return sorted(_listing(aws, place.gallery_bucket, _gallery_prefix(place)))
+    return sorted(_listing(aws, aws.endpoints.gallery_bucket))
 
 
 def _result_keys(aws: Aws) -> dict[str, str]:
-    """Keys and ETags of everything in the bucket of results but the known encodings, where they lie in it."""
-    place = aws.endpoints
-    listed = _listing(aws, place.output_bucket, "")
-    if place.gallery_bucket == place.output_bucket:
-        prefix = _gallery_prefix(place)
-        listed = {key: etag for key, etag in listed.items() if not key.startswith(prefix)}
-    return listed
+    """Keys and ETags of everything in the bucket of results."""
+    return _listing(aws, aws.endpoints.output_bucket)
 
 
-def _listing(aws: Aws, bucket: str, prefix: str) -> dict[str, str]:
+def _listing(aws: Aws, bucket: str) -> dict[str, str]:
     return {
         item["Key"]: item["ETag"].strip('"')
-        for page in aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for page in aws.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
         for item in page.get("Contents", [])
     }
 

@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from classroom_contract.roster import RosterError, stored_text
+from classroom_contract.roster import RosterError
 from classroom_ops.aws import AwsFailure
 from classroom_ops.console import info
 from classroom_ops.enrolment import enrol, moving, report
@@ -23,7 +23,7 @@ from classroom_ops.enrolment.computing import Engine
 from classroom_ops.enrolment.enrol import Sources
 from classroom_ops.enrolment.errors import EnrolmentError
 from classroom_ops.enrolment.rosters import read_roster
-from classroom_ops.enrolment.store import Changes, Store, repeated, wrong_between
+from classroom_ops.enrolment.store import Store, repeated, wrong_between
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,7 +34,6 @@ def parser() -> argparse.ArgumentParser:
         ("enrol", "enrol the students of a list, of photos, of a file of encodings"),
         ("verify", "fail when a student of the list, or one who is known, lacks record or encodings"),
         ("remove", "remove the students of the list"),
-        ("forget", "remove students by name: records, encodings and, if asked for, results"),
         ("take-over", "copy known encodings from the bucket of results, where they were before"),
     ):
         one = commands.add_parser(name, help=what)
@@ -45,17 +44,14 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("--delete", action="store_true", help="delete what was taken over before, instead")
             one.add_argument("--report", type=Path, help="write what came of it as JSON; the exit code is 0 then")
             continue
-        if name in ("enrol", "forget"):
-            one.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
-        if name == "forget":
-            one.add_argument("--name", action="append", required=True, help="a student's name; may be repeated")
-            one.add_argument("--results-bucket", default="", help="bucket of the results that go too")
-            one.add_argument("--report", type=Path, help="write what came of it as JSON; the exit code is 0 then")
-            continue
         one.add_argument("--roster", type=_path, help="CSV, XLSX or JSON")
         one.add_argument("--sample", action="store_true", help="they are this repository's sample students")
         one.add_argument("--report", type=Path, help="write what came of it as JSON; the exit code is 0 then")
         if name == "enrol":
+            one.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+            one.add_argument(
+                "--consent-required", action="store_true", help="refuse students without a date of consent"
+            )
             one.add_argument("--photos", type=_path, help="directory of photos")
             one.add_argument("--encodings", type=_path, help="the course project's pickle; nothing in it is run")
             one.add_argument("--image", required=True, help="the function's image")
@@ -86,7 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _enrol(store: Store, options: argparse.Namespace) -> dict[str, Any]:
     sources = Sources(
-        options.roster, options.photos, options.encodings, options.image, sample=options.sample, prune=options.prune
+        options.roster,
+        options.photos,
+        options.encodings,
+        options.image,
+        sample=options.sample,
+        prune=options.prune,
+        consent_required=options.consent_required,
     )
     engine = Engine(options.engine, options.image, options.timeout)
 
@@ -121,30 +123,6 @@ def _remove(store: Store, options: argparse.Namespace) -> dict[str, Any]:
     return {"changed": bool(changes), "problems": [], "text": [f"removed  {', '.join(changes.remove) or 'nobody'}"]}
 
 
-def _forget(store: Store, options: argparse.Namespace) -> dict[str, Any]:
-    names = {stored_text(name) for name in options.name}
-    results = store.results_of(names, options.results_bucket) if options.results_bucket else []
-
-    def forgotten() -> tuple[Changes, list[str]]:
-        before = store.known().students.keys()
-        changes = store.without(names)
-        if not options.dry_run:
-            # An empty object stays: without one, known encodings in the function's image would serve.
-            store.apply(changes)
-        return changes, sorted(before - changes.known.students.keys()) if changes.known is not None else []
-
-    changes, encodings = repeated(forgotten)
-    if not options.dry_run:
-        store.delete_results(options.results_bucket, results)
-    text = [
-        f"Records removed    {', '.join(changes.remove) or 'none'}",
-        f"Encodings removed  {', '.join(encodings) or 'none'}",
-        f"Results removed    {', '.join(results) or 'none'}",
-    ]
-    changed = bool(changes or results) and not options.dry_run
-    return {"changed": changed, "problems": [], "text": text}
-
-
 def _take_over(store: Store, options: argparse.Namespace) -> dict[str, Any]:
     bucket = options.from_bucket
     if options.delete:
@@ -157,7 +135,7 @@ def _take_over(store: Store, options: argparse.Namespace) -> dict[str, Any]:
     return {"changed": True, "problems": [], "text": text}
 
 
-_COMMANDS = {"enrol": _enrol, "verify": _verify, "remove": _remove, "forget": _forget, "take-over": _take_over}
+_COMMANDS = {"enrol": _enrol, "verify": _verify, "remove": _remove, "take-over": _take_over}
 
 
 def _client(service: str) -> Any:

@@ -28,7 +28,7 @@ class Sources:
 
     Without a list, photos and encodings are of students who have a record. `image` names the function's image, whose
     encodings they will be. `sample` says that these are this repository's sample students, `prune` that everybody who
-    is not in the list goes.
+    is not in the list goes, `consent_required` that everybody is refused who has no date of a consent.
     """
 
     roster: Path | None = None
@@ -37,6 +37,7 @@ class Sources:
     image: str = ""
     sample: bool = False
     prune: bool = False
+    consent_required: bool = False
 
 
 @dataclass
@@ -95,6 +96,9 @@ def enrol(store: Store, sources: Sources, computing: Computing, progress: Progre
         problems += _conflicts(students, records, sources)
     found = _found(sources, outcome, problems)
     owned = _owned(sources, found, students, listed, outcome, problems)
+    if sources.consent_required:
+        asked = students if sources.roster or sources.encodings else [owner for _, owner in owned if owner]
+        problems += _without_consent(asked, records, sources)
     with tempfile.TemporaryDirectory(prefix="photos-") as directory:
         # A list that cannot be read makes every photo nobody's, so faces are looked at when it can.
         prepared = _prepared(sources, owned, Path(directory), problems, progress)
@@ -182,6 +186,17 @@ def _conflicts(students: Sequence[RosterStudent], records: Mapping[str, Record],
                 "enrolled: correct the id; if the name has changed, remove the earlier one first: make forget"
             )
     return problems
+
+
+def _without_consent(students: Sequence[RosterStudent], records: Mapping[str, Record], sources: Sources) -> list[str]:
+    """Of students of whom neither the list nor an earlier one says since when there is a consent."""
+    where = sources.roster.name if sources.roster else "the table of records"
+    return [
+        f"{where}: {student.name} has no date of a consent: add it in a column consent, as 2026-09-30, or take the "
+        "student out of the list (docs/privacy.md)"
+        for student in dict.fromkeys(students)
+        if not Record.of(student, sample=False, before=records.get(student.name)).consent
+    ]
 
 
 def _found(sources: Sources, outcome: Outcome, problems: list[str]) -> tuple[PurePath, ...]:

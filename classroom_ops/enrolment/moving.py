@@ -1,7 +1,7 @@
 """Known encodings that lie in the bucket of results, where they were kept until 2026, come into their own bucket.
 
-Two steps, because the function of before reads the earlier place until it is replaced: `take_over` copies, and `remove`,
-afterwards, deletes what was copied with all its versions.
+Two steps, because the function of before reads the earlier place until it is replaced: `take_over` copies, and
+`remove`, afterwards, deletes what was copied with all its versions.
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ import unicodedata
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from classroom_contract.keys import class_problem
-from classroom_contract.roster import CLASS_COLUMN, COLUMNS, RosterError, RosterStudent, stored_text
+from classroom_contract.roster import CLASS_COLUMN, COLUMNS, CONSENT_COLUMN, RosterError, RosterStudent, stored_text
 from classroom_ops.enrolment.owners import name_words
 from classroom_ops.enrolment.text import TextError, decode
 
@@ -47,6 +47,7 @@ _HEADINGS: dict[str, tuple[str, ...]] = {
     ),
     "year": ("year", "yearofstudy", "classyear", "yeargroup", "gradelevel", "grade", "jahrgang", "année", "año"),
     CLASS_COLUMN: ("class", "classname", "section", "group", "course", "klasse", "classe", "clase"),
+    CONSENT_COLUMN: ("consent", "consentdate", "dateofconsent", "einwilligung", "consentement", "consentimiento"),
 }
 _COLUMN_OF = {heading: column for column, headings in _HEADINGS.items() for heading in headings}
 # Invisible: soft hyphen, zero-width space, word joiner, byte order mark, directions of writing. (The zero-width
@@ -57,6 +58,9 @@ _INVISIBLE = dict.fromkeys(
 _WHOLE_AS_FLOAT = re.compile(r"(\d+)\.0+")
 _SHORTENED = re.compile(r"\d(?:[.,]\d+)?E\+?\d+", re.IGNORECASE)
 _TEXT_AS_FORMULA = re.compile(r'="([^"]*)"')  # how spreadsheets are made to keep the zeros before a number
+# Where a day begins first: a date that nobody has yet lies in the future.
+_EARLIEST_ZONE = timezone(timedelta(hours=14))
+_FIRST_YEAR = 2000
 _ERROR_VALUES = ("#REF!", "#N/A", "#NAME?", "#VALUE!", "#DIV/0!", "#NULL!", "#NUM!")
 
 
@@ -422,8 +426,24 @@ def _values(row: Sequence[str], columns: Mapping[str, int]) -> tuple[dict[str, A
     class_name = raw.pop(CLASS_COLUMN, None)
     if class_name and (problem := class_problem(class_name)):
         faults.append(f"its class is {class_name!r}: {problem}")
-    values = {"name": name, "id": number, "major": raw["major"], "year": raw["year"], "class_name": class_name}
-    return values, faults
+    consent = raw.pop(CONSENT_COLUMN, None)
+    if consent and (problem := _no_consent(consent)):
+        faults.append(f"its consent is {consent!r}: {problem}")
+    values = {"name": name, "id": number, "major": raw["major"], "year": raw["year"]}
+    return {**values, "class_name": class_name, "consent": consent}, faults
+
+
+def _no_consent(text: str) -> str:
+    """Why a text is not the date of a consent; empty where it is."""
+    try:
+        given = date.fromisoformat(text)
+    except ValueError:
+        given = None
+    if given is None or given.isoformat() != text:  # fromisoformat takes more forms than one can read at a glance
+        return "write the date on which it was given, as 2026-09-30, and leave it empty where there is none"
+    if given > datetime.now(_EARLIEST_ZONE).date():
+        return "lies in the future; write the date on which it was given"
+    return "" if given.year >= _FIRST_YEAR else "lies too far back to be the date of this consent"
 
 
 def _clean(value: str) -> str:

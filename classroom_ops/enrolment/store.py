@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,13 +27,15 @@ from botocore.exceptions import ClientError
 from classroom_contract import ContractError
 from classroom_contract.gallery import Encodings, GalleryFile
 from classroom_contract.keys import class_problem, gallery_key
-from classroom_contract.results import Result
 from classroom_contract.roster import RosterStudent
 from classroom_ops.enrolment.errors import ConflictError, EnrolmentError
 
 MODEL = "dlib_face_recognition_resnet_model_v1"
 EVERYONE_KEY = gallery_key()
 SAMPLES_KEY = "account/samples.json"
+# Students of `make verify`, for as long as it runs: an attribute of their records, and the file of their class.
+VERIFICATION_MARK = "verification"
+VERIFICATION_KEY = re.compile(r"verification-[0-9a-f]{8}\.json")
 # S3 keeps 2 kB of an object's own metadata: room for these, newest first.
 _SOURCES_KEY = "sources"
 _SOURCES_KEPT = 32
@@ -78,7 +81,8 @@ class Record:
         if before is None or (before.id, before.sample) != (student.id, sample):
             before = Record("", "", "", "", enrolled=datetime.now(UTC).date().isoformat())
         class_name = before.class_name if student.class_name is None else student.class_name
-        rest = (class_name, before.consent, before.enrolled)
+        consent = before.consent if student.consent is None else student.consent
+        rest = (class_name, consent, before.enrolled)
         return cls(student.name, student.id, student.major, student.year, sample, *rest)
 
     @classmethod
@@ -169,11 +173,13 @@ class Store:
         self._table, self.bucket = table, bucket
 
     def records(self) -> dict[str, Record]:
-        """All records by name; none when there is no table."""
+        """All records by name but those of a verification; none when there is no table."""
         records: dict[str, Record] = {}
         try:
             for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True):
                 for item in page["Items"]:
+                    if VERIFICATION_MARK in item:
+                        continue
                     record = Record.read(item)
                     records[record.name] = record
         except ClientError as error:
@@ -304,7 +310,8 @@ class Store:
         """ETags of everyone's and the classes' files by their keys."""
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Delimiter="/")
         try:
-            return {one["Key"]: one["ETag"] for page in pages for one in page.get("Contents", [])}
+            listed = {one["Key"]: one["ETag"] for page in pages for one in page.get("Contents", [])}
+            return {key: etag for key, etag in listed.items() if not VERIFICATION_KEY.fullmatch(key)}
         except ClientError as error:
             if _code(error) != "NoSuchBucket":
                 raise
@@ -362,35 +369,6 @@ class Store:
             for key in (EVERYONE_KEY, SAMPLES_KEY):
                 self._s3.delete_object(Bucket=self.bucket, Key=key)
         return changes
-
-    def results_of(self, names: Collection[str], bucket: str) -> list[str]:
-        """Keys of every result in `bucket` whose account names one of `names`."""
-        keys = {
-            item["Key"]
-            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-            for item in page.get("Contents", [])
-        }
-        found: list[str] = []
-        for key in sorted(keys):
-            if key.endswith(".json"):
-                account = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-                if not _names_in(account).isdisjoint(names):
-                    stem = key.removesuffix(".json")
-                    found += [f"{stem}{kind}" for kind in (".csv", ".json", ".jpg") if f"{stem}{kind}" in keys]
-        return found
-
-    def delete_results(self, bucket: str, keys: Sequence[str]) -> None:
-        """Delete results from `bucket`."""
-        for key in keys:
-            self._s3.delete_object(Bucket=bucket, Key=key)
-
-
-def _names_in(account: bytes) -> set[str]:
-    """Students that a result names; none when it is not one of the function's."""
-    try:
-        return {student.name for student in Result.parse(account).students}
-    except ContractError:
-        return set()
 
 
 def _code(error: ClientError) -> str:

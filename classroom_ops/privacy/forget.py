@@ -81,9 +81,9 @@ def forget(
 
 
 def settled(aws: Aws, progress: Progress) -> None:
-    """Wait until the function has read the known encodings anew, and until every answer begun before is stored."""
+    """Wait until the function has read the known encodings again, and until every answer begun before is stored."""
     place = aws.endpoints
-    versions, _ = objects.versions(aws.s3, place.gallery_bucket, place.gallery_key.rpartition("/")[0])
+    versions, _ = objects.versions(aws.s3, place.gallery_bucket)
     newest = max((one.modified for one in versions if one.latest), default=datetime.min.replace(tzinfo=UTC))
     begun = time.monotonic()
     pause = _ttl(aws) - (datetime.now(UTC) - newest).total_seconds()
@@ -145,10 +145,9 @@ def _remove(aws: Aws, found: Holdings, done: Forgotten, progress: Progress, *, v
     for picture in found.pictures:
         objects.remove(aws.s3, picture)
         done.count(f"pictures, in s3://{picture.bucket}")
-    # The account of a video says who else is in it, so it goes after its table.
-    for one in sorted(found.results, key=lambda one: one.version.key.endswith(".json")):
+    for one in found.results:
         if one.after.kind != "unknown" and _take_out(aws, one):
-            what = "removed" if one.after.content is None or not one.version.latest else "written anew for the others"
+            what = "removed" if one.after.content is None or not one.version.latest else "rewritten for the others"
             done.count(f"files of results {what}, in s3://{one.version.bucket}")
     for marker in found.markers:
         objects.remove(aws.s3, marker)
@@ -157,7 +156,7 @@ def _remove(aws: Aws, found: Holdings, done: Forgotten, progress: Progress, *, v
         machines.change(aws.endpoints, machine.host, changes)
         done.count(f"files removed on {machine.host}", sum(content is None for content in changes.values()))
         done.count(
-            f"files written anew for the others on {machine.host}", sum(one is not None for one in changes.values())
+            f"files rewritten for the others on {machine.host}", sum(one is not None for one in changes.values())
         )
     for item in found.items:
         aws.dynamodb.delete_item(TableName=aws.endpoints.table, Key={"name": item["name"]})
@@ -180,11 +179,11 @@ def _would(done: Forgotten, found: Holdings, *, videos: bool) -> None:
     for one in found.results:
         if one.after.kind != "unknown":
             whole = one.after.content is None or not one.version.latest
-            done.count(f"files of results {'removed' if whole else 'written anew for the others'}")
+            done.count(f"files of results {'removed' if whole else 'rewritten for the others'}")
     for machine in found.machines:
         known = [file.after.content for file in machine.files if file.after.kind != "unknown"]
         done.count(f"files removed on {machine.host}", sum(content is None for content in known))
-        done.count(f"files written anew for the others on {machine.host}", sum(one is not None for one in known))
+        done.count(f"files rewritten for the others on {machine.host}", sum(one is not None for one in known))
 
 
 def _left(aws: Aws, found: Holdings, *, videos: bool, dry_run: bool) -> list[Left]:

@@ -69,7 +69,7 @@ def change(endpoints: Endpoints, host: str, files: Mapping[str, bytes | None]) -
 
 
 def _after(person: Person, path: str, content: bytes) -> Without:
-    """Of a result the person's part goes, a message that was refused goes whole: nobody needs it."""
+    """Of a result the person's part goes; messages that earlier versions of the poller refused go whole."""
     if PurePosixPath(path).parent.name == "rejected":
         return Without("rejected", None)
     found = without_rows(person, content) if path.endswith(".csv") else without(person, content)

@@ -68,7 +68,7 @@ class Without:
     """A document without a person: `content`, or None where nobody else is in it and it goes as a whole.
 
     `kind` is what it was: ``encodings``, ``result``, ``samples``, ``table``, or ``unknown`` where it names the person
-    and is none of these; its content is then as it was. `videos` are keys and ETags of videos in which they were seen.
+    and is none of these; its content is then as it was. `video` is key and ETag of the one in which they were seen.
     """
 
     kind: str
@@ -77,7 +77,10 @@ class Without:
 
 
 def without(person: Person, content: bytes) -> Without | None:
-    """What a JSON document becomes when `person` is taken out of it; None where it does not hold them."""
+    """What a JSON document becomes when `person` is taken out of it; None where it does not hold them.
+
+    Known encodings are as enrolling writes them.
+    """
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):
@@ -94,7 +97,7 @@ def _of_object(person: Person, document: dict[str, Any]) -> Without | None:
     if isinstance(students, list) and any(_means(person, one) for one in students):
         others = [one for one in students if not _means(person, one)]
         if any(isinstance(one, dict) and "encodings" in one for one in students):
-            return Without("encodings", _gallery(document, others))
+            return Without("encodings", _gallery(document, others) if others else None)
         return _result(document, others)
     replaced = document.get("replaced")
     if isinstance(replaced, dict) and any(person.is_meant(student) for student in replaced.values()):
@@ -108,7 +111,6 @@ def _means(person: Person, entry: object) -> bool:
 
 
 def _gallery(document: dict[str, Any], others: list[Any]) -> bytes:
-    """Known encodings that hold nobody stay as a file: without one, those in the function's image would serve."""
     try:
         file = GalleryFile.of(str(document["model"]), [(one["name"], one["encodings"]) for one in others])
         return file.render().encode()

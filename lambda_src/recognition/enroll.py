@@ -139,12 +139,12 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
     gave_way: dict[str, str] = field(default_factory=dict)  # by the sample, who has the face
 
-    def add(self, text: str, mend: str, *, certain: bool) -> None:
+    def add(self, text: str, fix: str, *, certain: bool) -> None:
         """Adds a problem when it is certain, else a warning."""
         if certain:
-            self.problems.append(f"{text}: {mend}")
+            self.problems.append(f"{text}: {fix}")
         else:
-            self.warnings.append(f"{text}, perhaps: look at it, and if so, {mend}")
+            self.warnings.append(f"{text}, perhaps: look at it, and if so, {fix}")
 
 
 def compare(

@@ -66,5 +66,6 @@ def cloud(bare: Cloud, enrolled: tuple[Gallery, list[Student]]) -> Cloud:
 def logged(monkeypatch: pytest.MonkeyPatch) -> Logged:
     """What the function writes to its log from now on."""
     stream = io.StringIO()
+    logs._logger.setLevel("INFO")  # an invocation of another test may have chosen another
     monkeypatch.setattr(logs._logger.registered_handler, "stream", stream)
     return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]

@@ -16,10 +16,11 @@ EVENTS = LAMBDA_SRC.parent / "tests" / "events"
 sys.path[:0] = [str(LAMBDA_SRC), str(LAMBDA_SRC.parent), str(MEDIA)]
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 
-from classroom_contract.keys import gallery_key  # noqa: E402 - after the path
 from recognition.config import Config  # noqa: E402 - after the path
 from recognition.matching import Gallery  # noqa: E402
 from recognition.service import Clients, Service  # noqa: E402
+
+from classroom_contract.keys import gallery_key  # noqa: E402 - after the path
 
 Logged = Callable[[], list[dict[str, Any]]]  # the lines of the log
 INPUT, OUTPUT, KNOWN, TABLE = "input-bucket-video", "output-bucket-vid", "known-encodings", "student_table"

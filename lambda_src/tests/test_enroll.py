@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from function_cloud import MEDIA
+from function_cloud import LAMBDA_SRC, MEDIA
 from recognition import engine, enroll, matching, pickles
 from recognition.matching import Gallery
 from recognition.results import Student
@@ -381,3 +381,15 @@ def test_other_pickles_are_refused(content: object) -> None:
 def test_damaged_pickles_are_refused(data: bytes) -> None:
     with pytest.raises(pickles.PickleError):
         pickles.read_encodings(data)
+
+
+def test_a_verification_knows_the_people_of_the_samples_as_enrolling_does(
+    enrolled: tuple[Gallery, list[Student]],
+) -> None:
+    """A new model, or new photos, want the file made again: `python -m recognition.enroll` prints it."""
+    kept = json.loads((LAMBDA_SRC.parent / "samples" / "probe.json").read_text())
+    made = enrolled[0].to_json()
+    assert kept["model"] == made["model"]
+    assert [one["name"] for one in kept["students"]] == [one["name"] for one in made["students"]]
+    for one, other in zip(kept["students"], made["students"], strict=True):
+        assert np.abs(np.array(one["encodings"]) - np.array(other["encodings"])).max() < 0.01

@@ -14,15 +14,31 @@ import cv2
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from function_cloud import EVENTS, INPUT, KNOWN, MEDIA, OUTPUT, Cloud, FakeContext, Logged, s3_body, sqs_event
+from function_cloud import (
+    EVENTS,
+    INPUT,
+    KNOWN,
+    LAMBDA_SRC,
+    MEDIA,
+    OUTPUT,
+    Cloud,
+    FakeContext,
+    Logged,
+    s3_body,
+    sqs_event,
+)
 from recognition import engine
 from recognition.config import ConfigError
 from recognition.matching import Gallery
 from recognition.results import Student
 from recognition.service import InvocationError, Service
 
+from classroom_contract.gallery import GalleryFile
+from classroom_contract.keys import gallery_key, result_keys
 from classroom_contract.notification import Notification
 from classroom_contract.results import Result
+from classroom_contract.tables import parse_csv
+from classroom_ops.verify import cases
 
 ANSWERS: dict[str, dict[str, Any]] = json.loads((MEDIA / "answers.json").read_text())
 RECORDS = {row["name"]: row for row in csv.DictReader((MEDIA / "students.csv").open(encoding="utf-8"))}
@@ -526,3 +542,24 @@ def test_the_gallery_in_the_image_serves_while_the_bucket_has_none(
     cloud.publish_gallery(Gallery([]))  # the bucket's counts as soon as there is one
     service = Service(replace(cloud.config, gallery_file=baked), cloud.clients)
     assert service.handle(event, FakeContext())["answers"][0]["status"] == "unknown"
+
+
+def test_each_video_of_a_verification_is_answered_as_it_expects(cloud: Cloud) -> None:
+    """With the class that a verification makes for itself, whoever else is enrolled."""
+    samples = LAMBDA_SRC.parent / "samples"
+    known = GalleryFile.parse((samples / "probe.json").read_bytes())
+    people = {name: f"Verification probe 0a1b2c3d-{number}" for number, (name, _) in enumerate(known.students)}
+    made = GalleryFile.of(known.model, ((people[name], encodings) for name, encodings in known.students))
+    folder = "verification-0a1b2c3d"
+    cloud.clients.s3.put_object(
+        Bucket=cloud.config.gallery_bucket, Key=gallery_key(folder), Body=made.render().encode()
+    )
+    for case in cases(samples, people, full=True):
+        key = f"{folder}/{case.clip}"
+        cloud.clients.s3.put_object(Bucket=INPUT, Key=key, Body=case.body)
+        answer = cloud.service.handle(sqs_event(s3_body(key)), FakeContext())
+        rows = parse_csv(cloud.read(result_keys(key).csv).decode())
+        assert (answer["answers"][0]["status"], sorted(row.name for row in rows)) == (
+            case.expected.status,
+            sorted(case.expected.students),
+        ), case.name

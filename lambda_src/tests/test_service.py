@@ -203,18 +203,6 @@ def test_the_picture_of_an_earlier_answer_is_removed(bare: Cloud, look: Look) ->
     assert bare.result_keys() == {"a.csv", "a.json"}
 
 
-def test_uploads_never_come_near_known_encodings_in_the_same_bucket(bare: Cloud, look: Look) -> None:
-    folder = bare.config.gallery_key.rpartition("/")[0]
-    for key in (f"{folder}/a.mp4", f"{folder}b.mp4", "c.mp4"):
-        upload(bare, key)
-        handle(bare, key)
-    tables = {key for key in bare.result_keys() if key.endswith(".csv")}
-    assert tables == {f"_{folder}/a.csv", f"{folder}b.csv", "c.csv"}
-    elsewhere = service.Service(replace(bare.config, gallery_bucket=INPUT), bare.clients)
-    elsewhere.handle(sqs_event(s3_body(f"{folder}/a.mp4")), FakeContext())
-    assert f"{folder}/a.csv" in bare.result_keys()
-
-
 # --- records ----------------------------------------------------------------------------------------------------------
 
 
@@ -411,13 +399,11 @@ def test_the_time_for_the_answer_is_kept_back(bare: Cloud, look: Look) -> None:
 def test_before_somebody_is_called_unknown_the_newest_encodings_are_asked_for(
     bare: Cloud, look: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload(bare)
-    handle(bare, "a.mp4")
-    part: Any = bare.service
-    asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(part._gallery, "current", lambda **arguments: asked.append(arguments))
+    upload(bare, "history/a.mp4")
+    handle(bare, "history/a.mp4")
+    asked = Calls(monkeypatch, (bare.clients.s3, "get_object"))
     look.newest()
-    assert asked == [{"fresh": True}]
+    assert [arguments["Key"] for arguments in asked.of("get_object")] == ["history.json", "everyone.json"]
 
 
 def test_a_bare_event_that_fails_or_says_nothing_is_raised(bare: Cloud, look: Look) -> None:
@@ -557,7 +543,7 @@ def test_an_older_version_is_left_to_the_newer_ones_event(bare: Cloud, look: Loo
     (line,) = lines(logged, "video_answered")
     told = json.loads(bare.read("a.json"))["video"]
     assert (told["version_id"], told["etag"]) == (newer, look.sources[0].etag)
-    assert line["correlation_id"] == f"a.mp4@{look.sources[0].etag}"
+    assert line["correlation_id"] == f"a.mp4@{look.sources[0].etag}/{newer}", "as in the poller's log"
 
 
 def test_a_deleted_video_is_answered_by_nobody(bare: Cloud, look: Look, logged: Logged) -> None:

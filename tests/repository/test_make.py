@@ -31,13 +31,13 @@ SHOW_PLAY = """
   gather_facts: false
   vars:
     ansible_python_interpreter: "{{ ansible_playbook_python }}"
-    smart_classroom_environment: "{{ lookup('env', 'SHOWN_ENVIRONMENT') }}"
+    smart_classroom_environment: "{{ lookup('env', 'SMART_CLASSROOM_SHOWN_ENVIRONMENT') }}"
   tasks:
     - ansible.builtin.copy:
         content: "{{ dict(names | zip(names | map('extract', vars))) | to_json }}"
-        dest: "{{ lookup('env', 'SHOWN') }}"
+        dest: "{{ lookup('env', 'SMART_CLASSROOM_SHOWN') }}"
       vars:
-        names: "{{ lookup('env', 'SHOWN_NAMES').split(',') }}"
+        names: "{{ lookup('env', 'SMART_CLASSROOM_SHOWN_NAMES').split(',') }}"
 """
 
 
@@ -63,9 +63,9 @@ def playbooks_see(directory: Path, names: str, *arguments: str, environment: str
     done = make(
         *arguments,
         f"PLAYBOOK={program}",
-        SHOWN=str(shown),
-        SHOWN_NAMES=names,
-        SHOWN_ENVIRONMENT=environment,
+        SMART_CLASSROOM_SHOWN=str(shown),
+        SMART_CLASSROOM_SHOWN_NAMES=names,
+        SMART_CLASSROOM_SHOWN_ENVIRONMENT=environment,
         **shell,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -91,21 +91,39 @@ def test_an_environment_that_does_not_exist_is_refused(name: str) -> None:
     assert "uid=" not in refused.stderr
 
 
-@pytest.mark.parametrize("value", ODD_VALUES)
-def test_a_name_reaches_the_program_as_it_was_typed(tmp_path: Path, value: str) -> None:
-    program = tmp_path / "program"
+def operands(directory: Path, *given: str) -> list[str]:
+    """What the operator's program is given by a make target."""
+    program = directory / "program"
     program.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
     program.chmod(0o755)
-    done = make("upload", f"VIDEO={value}", f"KEY={value}", f"OPS={program}", TIMEOUT="1")
-    assert done.stdout.splitlines() == ["upload", f"--key={value}", "--", value]
+    shell = {"TIMEOUT": "1", "RESULTS": "true", "VIDEOS": "true", "FROM": "x", "TO": "x"}
+    return make(*given, f"OPS={program}", **shell).stdout.splitlines()
 
 
-def test_names_reach_the_playbooks_as_they_were_typed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", ODD_VALUES)
+def test_a_name_reaches_the_program_as_it_was_typed(tmp_path: Path, value: str) -> None:
+    seen = operands(tmp_path, "upload", f"VIDEO={value}", f"KEY={value}")
+    assert seen == ["upload", f"--key={value}", "--", value]
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
+def test_a_class_reaches_the_program_as_it_was_typed(tmp_path: Path, value: str) -> None:
+    assert operands(tmp_path, "students", f"CLASS={value}", "JSON=true") == ["students", f"--class={value}", "--json"]
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        (["forget", "STUDENT={}", "VIDEOS=true"], ["forget", "--videos=true", "--", "{}"]),
+        (["forget", "STUDENT={}", "DRY_RUN={}"], ["forget", "--dry-run={}", "--", "{}"]),
+        (["subject-access", "STUDENT={}", "TO={}"], ["subject-access", "--to={}", "--", "{}"]),
+        (["backup", "TO={}", "PASSPHRASE_FILE={}"], ["backup", "--to={}", "--passphrase-file={}"]),
+        (["restore", "FROM={}", "CONFIRM={}"], ["restore", "--confirm={}", "--", "{}"]),
+    ],
+)
+def test_so_does_what_is_said_about_students_and_backups(tmp_path: Path, given: list[str], seen: list[str]) -> None:
     odd = " ".join(ODD_VALUES)
-    seen = playbooks_see(tmp_path, "students_removed,students_removed_results", "forget", f"STUDENT={odd}")
-    assert seen == {"students_removed": [odd], "students_removed_results": False}
-    seen = playbooks_see(tmp_path, "students_removed_results", "forget", "STUDENT=x", "RESULTS=true", RESULTS="false")
-    assert seen == {"students_removed_results": True}
+    assert operands(tmp_path, *(one.replace("{}", odd) for one in given)) == [one.replace("{}", odd) for one in seen]
 
 
 def test_paths_of_photos_may_hold_anything(tmp_path: Path) -> None:
@@ -156,7 +174,10 @@ def test_data_of_production_is_named_a_second_time(tmp_path: Path) -> None:
     assert seen == {"confirm": "prod", "confirm_data": "prod"}
 
 
-@pytest.mark.parametrize(("target", "missing"), [("upload", "VIDEO"), ("forget", "STUDENT")])
+@pytest.mark.parametrize(
+    ("target", "missing"),
+    [("upload", "VIDEO"), ("forget", "STUDENT"), ("subject-access", "STUDENT"), ("restore", "FROM")],
+)
 def test_a_missing_value_is_named(target: str, missing: str) -> None:
     refused = make(target, **{missing: "from the shell"})
     assert refused.returncode != 0

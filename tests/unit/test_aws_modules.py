@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from ansible_collections.smart_classroom.platform.plugins.modules import (
     aws_access_key,
     aws_bucket_notification,
     aws_budget,
+    aws_dashboard,
     aws_image_function,
     aws_queue_protection,
     aws_repository,
@@ -399,10 +401,9 @@ class TestImageFunction:
         client("ecr").put_image(repositoryName="images", imageManifest=json.dumps(manifest), imageTag=tag)
 
     def deploy(self, check_mode: bool = False, **changes: Any) -> dict[str, Any]:
-        parameters = {**self.PARAMETERS, **changes}
+        parameters = {"name": "recognition", "wait_seconds": 5, **self.PARAMETERS, **changes}
         clients = aws_image_function.Clients(client("lambda"), client("ecr"), client("iam"), client("sqs"))
-        wanted = aws_image_function.wanted_deployment(clients, parameters)
-        return aws_image_function.deploy(clients.function, "recognition", wanted, 5, check_mode)
+        return aws_image_function.ensure(clients, parameters, check_mode)
 
     def test_create_by_digest_then_nothing_to_do(self) -> None:
         first = self.deploy()
@@ -461,6 +462,9 @@ class TestImageFunction:
         ]
 
         class Registry:
+            def can_paginate(self, _operation: str) -> bool:
+                return True
+
             def get_paginator(self, _operation: str) -> Registry:
                 return self
 
@@ -481,6 +485,11 @@ class TestImageFunction:
     def test_what_is_missing_is_named(self, change: dict[str, Any], message: str) -> None:
         with pytest.raises(lambda_functions.FunctionError, match=message):
             self.deploy(**change)
+        # In a check, the roles that make it may have been only checked, too.
+        found = self.deploy(check_mode=True, **change)
+        assert found["changed"] is True
+        assert re.search(message, found["differences"][0])
+        assert client("lambda").list_functions()["Functions"] == []
 
     def test_a_role_that_lambda_does_not_know_yet_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(lambda_functions, "POLL_SECONDS", 0)
@@ -574,6 +583,41 @@ class TestBudget:
         assert self.run(state="absent") == []
 
 
+class TestDashboard:
+    """What is shown, whoever changed it."""
+
+    def run(self, check_mode: bool = False, **changes: Any) -> Any:
+        body = {"widgets": [{"type": "text", "properties": {"markdown": "# Ü"}}]}
+        parameters = {"name": "classroom", "body": body, "state": "present", **changes}
+        return aws_dashboard.run(client("cloudwatch"), parameters, check_mode)["differences"]
+
+    def test_second_run_changes_nothing_and_a_hand_is_seen(self) -> None:
+        assert self.run(check_mode=True) == ["dashboard"]
+        assert self.run() == ["dashboard"]
+        assert self.run() == []
+        client("cloudwatch").put_dashboard(DashboardName="classroom", DashboardBody='{"widgets": []}')
+        assert self.run(check_mode=True) == ["body"]
+        assert self.run() == ["body"]
+        assert self.run() == []
+
+    def test_removed_twice(self) -> None:
+        self.run()
+        assert self.run(state="absent", check_mode=True) == ["dashboard"]
+        assert self.run(state="absent") == ["dashboard"]
+        assert self.run(state="absent") == []
+
+    def test_a_body_that_cloudwatch_does_not_understand_is_an_error(self) -> None:
+        class Complains:
+            def get_dashboard(self, **_: object) -> dict[str, str]:
+                return {"DashboardBody": "no JSON"}
+
+            def put_dashboard(self, **_: object) -> dict[str, Any]:
+                return {"DashboardValidationMessages": [{"DataPath": "/widgets/0", "Message": "should have type"}]}
+
+        with pytest.raises(ValueError, match="/widgets/0: should have type"):
+            aws_dashboard.run(Complains(), {"name": "x", "body": {}, "state": "present"}, check_mode=False)
+
+
 @pytest.mark.parametrize(
     ("run", "parameters"),
     [
@@ -598,6 +642,7 @@ def test_a_check_of_an_empty_account_sees_a_difference(run: Any, parameters: dic
         aws_access_key,
         aws_bucket_notification,
         aws_budget,
+        aws_dashboard,
         aws_image_function,
         aws_queue_protection,
         aws_repository,

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from types import ModuleType
 
+import openstack.config
 import pytest
 
 from ansible_collections.smart_classroom.platform.plugins.filter.devstack import (
@@ -15,6 +16,7 @@ from ansible_collections.smart_classroom.platform.plugins.filter.devstack import
     devstack_ssh_config,
 )
 from tests.support.programs import load
+from tests.support.role_variables import evaluate
 
 
 @pytest.fixture
@@ -301,3 +303,14 @@ def test_a_host_that_only_its_own_configuration_knows_is_found_through_it(tmp_pa
     file.write_text(devstack_ssh_config(connection, "devstack-1"))
     read = subprocess.run(["ssh", "-F", file, "-G", "devstack-1"], capture_output=True, text=True, check=True).stdout
     assert {"hostname 192.0.2.10", "user admin"} <= set(read.splitlines())
+
+
+def test_the_cloud_is_spoken_to_in_the_newest_microversion_that_both_know(tmp_path: Path) -> None:
+    """With a default of 2.1 Nova refuses the tags that openstack.cloud.server sends."""
+    text = evaluate("devstack", "lookup('ansible.builtin.template', 'clouds.yaml.j2')", devstack_admin_password="a1")
+    (tmp_path / "clouds.yaml").write_text(text)
+    loader = openstack.config.OpenStackConfig(config_files=[str(tmp_path / "clouds.yaml")], load_envvars=False)
+    cloud = loader.get_one("smart-classroom")
+    services = ("compute", "image", "network", "placement")
+    assert {name: cloud.get_default_microversion(name) for name in services} == dict.fromkeys(services)
+    assert cloud.get_endpoint("compute") == "http://127.0.0.1:9800/compute/v2.1"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.smart_classroom.platform.plugins.action.long_task import Job, LongTaskError
+from ansible_collections.smart_classroom.platform.plugins.action.long_task import Job, LongTaskError, purpose_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,6 +71,21 @@ def test_a_running_job_is_not_started_twice(tmp_path: Path) -> None:
     await_end(job)
     Job(tmp_path, "build").start(["true"], {}, None)
     await_end(job)
+
+
+def test_a_job_is_joined_only_if_it_makes_the_same_thing(tmp_path: Path) -> None:
+    argv = ["sleep", "600"]
+    job = Job(tmp_path, "build")
+    assert not job.makes(purpose_of(argv, {}, None, "image:1"))
+    job.start(argv, {}, None, purpose_of(argv, {}, None, "image:1"))
+    again = Job(tmp_path, "build")
+    assert again.makes(purpose_of(argv, {}, None, "image:1"))
+    assert not again.makes(purpose_of(argv, {}, None, "image:2"))
+    assert not again.makes(purpose_of(argv, {"A": "b"}, None, "image:1"))
+    assert not again.makes(purpose_of([*argv, "1"], {}, None, "image:1"))
+    job.stop()
+    (job.home / "job.json").write_text("{")
+    assert not again.makes(purpose_of(argv, {}, None, "image:1"))
 
 
 def test_the_job_survives_the_process_that_started_it(tmp_path: Path) -> None:

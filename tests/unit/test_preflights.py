@@ -15,6 +15,7 @@ FACTS: dict[str, Any] = {
     "default_ipv4": {"address": "10.0.0.5"},
     "distribution": "Debian",
     "distribution_major_version": "12",
+    "distribution_release": "bookworm",
     "memtotal_mb": 24000,
     "service_mgr": "systemd",
     "user_id": "root",
@@ -23,7 +24,11 @@ FACTS: dict[str, Any] = {
 
 def controller(disk: int = 50000, **facts: Any) -> list[str]:
     found: list[str] = evaluate(
-        "control_node", "__control_node_problems", ansible_facts=FACTS | facts, __control_node_disk=disk
+        "control_node",
+        "__control_node_problems",
+        ansible_facts=FACTS | facts,
+        __control_node_disk=disk,
+        __control_node_machine={"stdout": "[]"},
     )
     return found
 
@@ -39,6 +44,22 @@ def test_everything_that_a_controller_lacks_is_reported_together() -> None:
     assert "sudo make up" in found[1]
     assert "4000 MB of memory" in found[2]
     assert "900 MB of disk" in found[3]
+
+
+def test_an_engine_that_is_there_is_kept() -> None:
+    """docker-ce and docker.io exclude one another."""
+    packages = ["docker.io", "skopeo"]
+
+    def installed(program: str) -> Any:
+        return evaluate(
+            "control_node",
+            "__control_node_packages",
+            control_node_packages=packages,
+            __control_node_engine_programs=[program],
+        )
+
+    assert installed("/bin/sh") == ["skopeo"]
+    assert sorted(installed("/nonexistent")) == packages
 
 
 def cloud(
@@ -95,10 +116,12 @@ def devstack(expression: str = "__devstack_problems", **values: Any) -> Any:
 
 def test_debian_12_under_systemd_is_accepted_and_nothing_else() -> None:
     assert devstack() == []
-    other = FACTS | {"distribution": "Ubuntu", "distribution_major_version": "24", "service_mgr": "openrc"}
+    # stack.sh writes /etc/devstack-version, from which the facts take 2026.1 for Debian's version.
+    assert devstack(ansible_facts=FACTS | {"distribution_major_version": "2026"}) == []
+    other = FACTS | {"distribution": "Ubuntu", "distribution_release": "noble", "service_mgr": "openrc"}
     found = devstack(ansible_facts=other)
     assert len(found) == 2
-    assert "Ubuntu 24" in found[0]
+    assert "Ubuntu noble" in found[0]
     assert "systemd" in found[1]
 
 

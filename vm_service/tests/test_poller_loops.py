@@ -166,6 +166,7 @@ def test_an_invocation_that_failed_fails_all(bench: InputBench, said: Said) -> N
     assert [(line["level"], line["error"]) for line in said.lines("an invocation failed")] == [("ERROR", "said so")] * 2
     eventually(lambda: bench.counts() == {"invoked": 2, "failures": 2})
     assert bench.problems() == {}, "it was started"
+    assert said.lines("a batch failed for an unforeseen reason") == []
 
 
 def test_something_odd_fails_all_and_is_described_by_its_place(bench: InputBench, said: Said) -> None:
@@ -237,10 +238,13 @@ def test_the_pause_for_a_function_that_is_away_has_a_limit(bench: InputBench) ->
     assert max(seconds or 0 for seconds in bench.stop.waits) == 15
 
 
-def test_after_the_time_to_hold_the_queue_decides(bench: InputBench, said: Said) -> None:
+def test_after_the_time_to_hold_the_queue_decides(
+    bench: InputBench, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def away(_: Any) -> set[str]:
         raise NotStartedError("throttled")
 
+    monkeypatch.setattr(input_module, "time", SimpleNamespace(monotonic=lambda: 100.0))
     bench.answer = away
     bench.start([upload(1)], hold_seconds=0)
     eventually(bench.settled)
@@ -248,6 +252,7 @@ def test_after_the_time_to_hold_the_queue_decides(bench: InputBench, said: Said)
     assert bench.leases.returned == [("id-1", 2)]
     assert "function" in bench.problems()
     eventually(lambda: bench.counts() == {"invoked": 1, "failures": 1})
+    assert said.lines("a batch failed for an unforeseen reason") == []
 
 
 def test_a_message_whose_lease_is_lost_is_not_invoked(bench: InputBench) -> None:

@@ -100,8 +100,12 @@ def test_an_etag_of_another_store_is_harmless_in_a_name() -> None:
 
 
 def test_an_upload_is_named_by_key_and_etag() -> None:
-    body = json.dumps(upload_event("ä b+c/d.mp4", "abc"))
-    assert upload_correlation(sqs_message(body=body)) == "ä b+c/d.mp4@abc"
+    event = upload_event("ä b+c/d.mp4", "abc")
+    assert upload_correlation(sqs_message(body=json.dumps(event))) == "ä b+c/d.mp4@abc"
+    event["Records"] += upload_event("e.mp4", "def")["Records"] + upload_event("f.mp4", "g")["Records"]
+    event["Records"][1]["s3"]["object"]["versionId"] = "v1"
+    del event["Records"][2]["s3"]["object"]["eTag"]
+    assert upload_correlation(sqs_message(body=json.dumps(event))) == "ä b+c/d.mp4@abc, e.mp4@def/v1, f.mp4@"
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,6 @@ HTTP_TIMEOUT_SECONDS = 20.0
 UNSTACK_TIMEOUT_SECONDS = 1200.0
 DECISIVE_LINES = 12
 LINES_BEFORE_THE_END = 30
-JOURNAL_LINES = 50
 
 TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \| ?")
 TRACE = re.compile(r"^\++ ")
@@ -115,7 +114,7 @@ CAUSES = (
     ),
     cause(
         r"(?:^|\s)Killed(?:\s|$)|Out of memory|Cannot allocate memory",
-        "a process was killed, most likely for want of memory",
+        "a process was killed, most likely for lack of memory",
         "Look at `journalctl -k | grep -i 'out of memory'`; give the host 8 GB or more.",
     ),
     cause(

@@ -6,7 +6,6 @@ becomes the root directory of ``qemu-aarch64-static``. What this does not show i
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
@@ -15,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.system.iam.enforcing_account import eventually
-from tests.system.iam.poller_process import free_port, running
+from tests.support.servers import emulator, free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 MEDIA = ROOT / "tests" / "media"
@@ -71,13 +68,6 @@ def layout() -> Path:
     """The image as the role builds it."""
     run([*BUILD, "build", *OPTIONS], 1200)
     return Path(run([*BUILD, "layout", *OPTIONS], 60).strip())
-
-
-def answers(url: str) -> bool:
-    """Whether somebody answers there."""
-    with contextlib.suppress(OSError):
-        return bool(urllib.request.urlopen(url, timeout=5).status == 200)  # noqa: S310 our own address
-    return False
 
 
 def blob(layout: Path, digest: str) -> Path:
@@ -192,16 +182,9 @@ def test_every_program_and_library_is_for_arm64(rootfs: Path) -> None:
 
 
 def test_the_registry_has_the_very_image(layout: Path, tmp_path: Path) -> None:
-    packages = tmp_path / "packages"
-    install = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", f"--target={packages}"]
-    run([*install, f"--constraint={ROOT}/requirements.lock", f"--group={ROOT}/pyproject.toml:emulator"], 300, cwd=ROOT)
     port = free_port()
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(packages), "TMPDIR": str(tmp_path)}
-    environment |= {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "DOCKER_HOST": "unix:///nonexistent"}
-    environment |= {"IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0"}
     registry = f"127.0.0.1:{port}"
-    with running("registry", [sys.executable, "-m", "ministack"], tmp_path, environment):
-        eventually(lambda: answers(f"http://{registry}/_ministack/health"), 60, "an answer of the registry")
+    with emulator(port, tmp_path):
         boto3.client(
             "ecr",
             endpoint_url=f"http://{registry}",

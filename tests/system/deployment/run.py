@@ -28,7 +28,8 @@ from typing import Any
 
 import boto3
 
-from tests.system.plan.record import free_port, server
+from classroom_ops import closed
+from tests.support.servers import account_server, free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
@@ -91,7 +92,8 @@ class Deployment:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         # What EC2 and Budgets are asked, the other emulator answers.
         services = {f"AWS_ENDPOINT_URL_{name}": endpoint_of_ec2 for name in ("EC2", "BUDGETS")}
-        self.environment = {**clean, **CREDENTIALS, **services, "AWS_ENDPOINT_URL": ENDPOINT}
+        services["AWS_ENDPOINT_URL"] = ENDPOINT
+        self.environment = {**clean, **CREDENTIALS, **services, closed.KEEP: " ".join(services)}
         self.number = 0
 
     def run(self, what: str, *argv: str, fails: bool = False) -> str:
@@ -159,14 +161,13 @@ def account(directory: Path, *, keep: bool) -> Iterator[str]:
         shutil.rmtree(STATE, ignore_errors=True)  # what a failed run left; it describes what is gone
 
     port, console = free_port(), directory / "console"
-    images = ROOT / "tests/support/aws_account/images.json"
     try:
         play("account")
         key = (directory / "ssh/known_hosts").read_text(encoding="ascii").split(" ", 1)[1]
         console.write_text(
             f"-----BEGIN SSH HOST KEY KEYS-----\n{key}-----END SSH HOST KEY KEYS-----\n", encoding="ascii"
         )
-        with server("account_server.py", port, f"--images={images}", f"--console={console}"):
+        with account_server(port, directory, f"--console={console}"):
             yield f"http://127.0.0.1:{port}"
     except BaseException as error:
         if not (keep and isinstance(error, DeploymentError)):
@@ -299,6 +300,7 @@ def deploy_and_remove(deployment: Deployment, directory: Path) -> None:
         target.touch(mode=0o600)
         target.write_bytes((directory / f"ssh/id_ed25519{suffix}").read_bytes())
     deployment.playbook("prerequisites of an empty account", "playbooks/check-prerequisites.yml")
+    deployment.playbook("site.yml in check mode, of an empty account", "site.yml", "--check")
     deployment.playbook("site.yml", "site.yml")
     deployment.unchanged("site.yml again", "site.yml")
     deployment.unchanged("site.yml in check mode", "site.yml", "--check")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.servers import emulator, eventually, free_port
 from tests.system.iam.enforcing_account import (
     ALIAS,
     ENCODINGS,
@@ -27,9 +28,8 @@ from tests.system.iam.enforcing_account import (
     ROOT,
     TABLE,
     Account,
-    eventually,
 )
-from tests.system.iam.poller_process import Poller, free_port, running
+from tests.system.iam.poller_process import Poller
 
 
 def certificate(directory: Path) -> tuple[Path, Path]:
@@ -45,28 +45,15 @@ def certificate(directory: Path) -> tuple[Path, Path]:
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     """The account with everything that the roles make in it, as yet without code in its function."""
     directory = tmp_path_factory.mktemp("account")
-    packages = directory / "packages"
-    install = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", f"--target={packages}"]
-    install += [f"--constraint={ROOT}/requirements.lock", f"--group={ROOT}/pyproject.toml:emulator"]
-    subprocess.run(install, check=True, timeout=300, cwd=ROOT)
     public, private = certificate(directory)
     port = free_port()
     environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(packages),
-        "TMPDIR": str(directory),
         "AUTH": "true",
         "USE_SSL": "1",
         "MINISTACK_SSL_CERT": str(public),
         "MINISTACK_SSL_KEY": str(private),
-        "GATEWAY_PORT": str(port),
-        "BIND_HOST": "127.0.0.1",
         "MINISTACK_HOST": "127.0.0.1",
         "LAMBDA_EXECUTOR": "local",
-        # It must not see this machine's containers.
-        "DOCKER_HOST": "unix:///nonexistent",
-        "IOT_MTLS_ENABLED": "0",
-        "SFTP_ENABLED": "0",
         # The function's code runs as a child of the emulator.
         "AWS_CA_BUNDLE": str(public),
     }
@@ -80,9 +67,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
                 return bool(json.load(answer)["auth"] == "enabled")
         return False
 
-    with running(
-        "emulator", [sys.executable, str(ROOT / "tests/system/iam/strict_emulator.py")], directory, environment
-    ):
+    with emulator(port, directory, environment, ROOT / "tests/system/iam/strict_emulator.py"):
         eventually(healthy, 60, "an answer of the emulator")
         made.deploy()
         yield made

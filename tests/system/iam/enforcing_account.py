@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,19 +21,7 @@ FUNCTION, ALIAS = "smart-classroom", "live"
 FUNCTION_ROLE, POLLER_USER = "smart-classroom-function", "smart-classroom-poller"
 ENCODINGS, GALLERY_KEY = "known-encodings", "everyone.json"
 
-Statement = dict[str, Any]
 Permission = tuple[str, str]  # action, resource
-
-
-def eventually(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Wait until ``condition`` gives something true, and return it."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"{what} did not come true in {seconds} s"
-        time.sleep(0.05)
 
 
 def as_list(value: Any) -> list[str]:

@@ -1,42 +1,15 @@
-"""Processes of the tests, and the real poller as one of them."""
+"""The real poller as a process of the tests."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import socket
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.servers import running
 from tests.system.iam.enforcing_account import ALIAS, FUNCTION, INPUT_QUEUE, OUTPUT_QUEUE, REGION, ROOT, Account
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody uses at the moment."""
-    with socket.socket() as candidate:
-        candidate.bind(("127.0.0.1", 0))
-        return int(candidate.getsockname()[1])
-
-
-@contextlib.contextmanager
-def running(name: str, command: list[str], directory: Path, environment: dict[str, str]) -> Iterator[None]:
-    """A process whose log goes on in ``<name>.log``, ended with the block."""
-    with (directory / f"{name}.log").open("a") as log:
-        process = subprocess.Popen(
-            command, cwd=directory, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
 
 
 class Poller:

@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError
 
 from ansible_collections.smart_classroom.platform.plugins.module_utils import access_keys
 from ansible_collections.smart_classroom.platform.plugins.modules import aws_access_key
-from tests.system.iam.enforcing_account import POLLER_USER, Account, eventually
+from tests.support.servers import eventually
+from tests.system.iam.enforcing_account import POLLER_USER, Account
 from tests.system.iam.poller_process import Poller
 
 WAIT_SECONDS = 90

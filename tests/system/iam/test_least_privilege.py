@@ -19,6 +19,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests.support.servers import eventually
 from tests.system.iam.enforcing_account import (
     ALIAS,
     ENCODINGS,
@@ -34,7 +35,6 @@ from tests.system.iam.enforcing_account import (
     TABLE,
     Account,
     Permission,
-    eventually,
     permissions,
     without,
 )

@@ -2,9 +2,9 @@
 
 Usage: python -m tests.system.plan.record [--update] [environment ...]      (make plan, make plan-update)
 
-The roles run for real in an account that is empty, once more without a change, and then the teardown runs, which proves
-that nothing is left; what the account is asked is written down by its server. Without ``--update`` a difference is
-shown and the exit status is 1.
+The account is empty: ``site.yml --check`` must come to its end there and ask for no change. Then the roles run for
+real, once more without a change, and then the teardown runs, which proves that nothing is left; what the account is
+asked is written down by its server. Without ``--update`` a difference is shown and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -13,20 +13,16 @@ import argparse
 import difflib
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
 
+from tests.support.servers import account_server, free_port, listening
 from tests.system.plan.requests import plan
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,37 +36,6 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "plan", "AWS_SECRET_ACCESS_KEY": "unchecked-
 
 class PlanError(Exception):
     """The plan cannot be recorded; the message says why."""
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody uses."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
-
-
-@contextmanager
-def server(name: str, port: int, *arguments: str) -> Iterator[None]:
-    """A server of ``tests/support/aws_account``, until the end of the block.
-
-    Raises:
-        PlanError: it does not answer.
-    """
-    argv = [sys.executable, str(ROOT / "tests/support/aws_account" / name), f"--port={port}", *arguments]
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            deadline = time.monotonic() + START_SECONDS
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                    break
-                except OSError as error:
-                    if process.poll() is not None or time.monotonic() > deadline:
-                        raise PlanError(f"{name} does not answer on port {port}: run it by hand to see why") from error
-                    time.sleep(0.1)
-            yield
-        finally:
-            process.send_signal(signal.SIGTERM)
 
 
 def run_playbook(environment: str, arguments: list[str], values: dict[str, Any], directory: Path) -> None:
@@ -108,8 +73,9 @@ def record(environment: str, values: dict[str, Any] | None = None) -> dict[str, 
         console.write_text(
             f"-----BEGIN SSH HOST KEY KEYS-----\n{public}-----END SSH HOST KEY KEYS-----\n", encoding="ascii"
         )
-        images = f"--images={ROOT / 'tests/support/aws_account/images.json'}"
         authorized = directory / "state/ssh/host_ed25519.pub"
+        ssh_server = [sys.executable, str(ROOT / "tests/support/aws_account/ssh_server.py"), f"--port={ssh_port}"]
+        ssh_server += [f"--host-key={host_key}", f"--authorized-key={authorized}"]
         extra = {
             "smart_classroom_aws_endpoint_url": endpoint,
             "smart_classroom_state_dir": str(directory / "state"),
@@ -120,8 +86,8 @@ def record(environment: str, values: dict[str, Any] | None = None) -> dict[str, 
             **(values or {}),
         }
         with (
-            server("account_server.py", account_port, images, f"--console={console}", f"--record={requests}"),
-            server("ssh_server.py", ssh_port, f"--host-key={host_key}", f"--authorized-key={authorized}"),
+            account_server(account_port, directory, f"--console={console}", f"--record={requests}"),
+            listening("ssh", ssh_server, ssh_port, directory),
         ):
 
             def asked_by(*arguments: str) -> list[Any]:
@@ -129,6 +95,12 @@ def record(environment: str, values: dict[str, Any] | None = None) -> dict[str, 
                 run_playbook(environment, list(arguments), extra, directory)
                 return [json.loads(line) for line in requests.read_text(encoding="utf-8").splitlines()]
 
+            # moto has no policy simulation and no quotas, which the prerequisites ask for.
+            checked = asked_by("site.yml", "--check", "--skip-tags=check-prerequisites")
+            if plan(checked, [], {})["changes"]:
+                raise PlanError(f"site.yml --check with the values of {environment} changes an empty account")
+            if (directory / "state").exists():
+                raise PlanError(f"site.yml --check with the values of {environment} writes into its state directory")
             deployment = asked_by("tests/system/plan/plan.yml", "--tags=account")
             push(endpoint)
             deployment += asked_by("tests/system/plan/plan.yml", "--tags=function")

@@ -141,6 +141,7 @@ class Classroom:
     store: bool = True
     on_vm: str | None = None  # what the CSV on the VM says instead of the right thing
     changes: dict[str, Any] = field(default_factory=dict)  # of the account
+    record: tuple[str, str] = ("Physics", "Senior")  # major and year of everybody
     answered: list[str] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -165,26 +166,27 @@ class Classroom:
             return
         time.sleep(self.delay)
         self.answered.append(key)
-        write_answer(self.aws, key, etag, *reply, request_id=f"request-{len(self.answered)}", **self.changes)
+        write_answer(
+            self.aws, key, etag, *reply, request_id=f"request-{len(self.answered)}", record=self.record, **self.changes
+        )
         if self.store:
             name = f"{key.replace('/', '_')}-{etag}"
             results = Path(self.aws.endpoints.results_dir)
             (results / f"{name}.json").write_text(json.dumps({"video": {"key": key, "etag": etag}}))
-            right = render_csv(Row(one, "Physics", "Senior") for one in reply[1])
+            right = render_csv(Row(one, *self.record) for one in reply[1])
             (results / f"{name}.csv").write_text(right if self.on_vm is None else self.on_vm)
 
 
 def account(key: str, etag: str, status: str, students: list[str], **changes: Any) -> Result:
-    """An account as the function makes one; `changes` are fields of it."""
+    """An account as the function makes one; `changes` are fields of it, `record` is major and year of everybody."""
+    major, year = changes.pop("record", ("Physics", "Senior"))
     face = Appearance(((0.0, 5.5), (61.0, 75.9)), Box(10, 20, 110, 140), 1.5)
     values: dict[str, Any] = {
         "video": Video("input-bucket-video", key, etag),
         "status": Status(status),
         "processed_at": datetime.now(UTC),
         "request_id": "r",
-        "students": tuple(
-            SeenStudent(name, Confidence.SURE, 0.31, 0.2, face, "1", "Physics", "Senior") for name in students
-        ),
+        "students": tuple(SeenStudent(name, Confidence.SURE, 0.31, 0.2, face, "1", major, year) for name in students),
         "frame": result_keys(key).frame,
         "duration_seconds": 10.0,
     }

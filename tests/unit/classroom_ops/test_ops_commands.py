@@ -58,7 +58,7 @@ def test_a_connection_that_ansible_keeps_is_used_and_stays(endpoints: Endpoints,
     with one_connection(endpoints, kept=True) as connected:
         lines = [line.strip() for line in connected.ssh_config.read_text().splitlines()]
         ssh(connected, "classroom-poller-1", ["true"], 20)
-    assert (f"ControlPath {endpoints.ssh_control_path}" in lines) is is_kept
+    assert (f'ControlPath "{endpoints.ssh_control_path}"' in lines) is is_kept
     calls = (tmp_path / "calls").read_text().splitlines()
     assert f"ControlPath={endpoints.ssh_control_path} -O check classroom-poller-1" in calls[0]
     assert len(calls) == (2 if is_kept else 3)

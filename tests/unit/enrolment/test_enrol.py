@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import stat
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from classroom_contract.results import Appearance, Box, Confidence, Result, SeenStudent, Status, Video
 from classroom_ops.enrolment import __main__ as command
 from classroom_ops.enrolment import report
 from classroom_ops.enrolment.enrol import Sources, enrol
@@ -358,42 +356,50 @@ def test_encodings_that_are_not_there_are_named(place: Place) -> None:
     assert told[0].endswith("none: No such file or directory")
 
 
-def result_of(place: Place, key: str, *names: str) -> None:
-    """Puts a video's three results, whose account names these students."""
-    box = Box(0, 0, 9, 9)
-    students = tuple(SeenStudent(name, Confidence.SURE, 0.3, 0.2, Appearance((), box, 0.0)) for name in names)
-    account = Result(Video("input", f"{key}.mp4", "e"), Status.RECOGNIZED, datetime.now(UTC), "r", students=students)
-    for kind, body in (("json", account.render()), ("csv", "name,major,year"), ("jpg", "x")):
-        place.s3.put_object(Bucket="results", Key=f"{key}.{kind}", Body=body.encode())
+def with_consent(place: Place, label: str, *dates: str) -> Path:
+    """A list with a column of dates, one a student."""
+    path = place.directory / f"{label}.csv"
+    rows = [f"Student {number},{number},a,b,{given}" for number, given in enumerate(dates, start=1)]
+    path.write_text("\n".join(["name,id,major,year,Date of consent", *rows]) + "\n")
+    return path
 
 
-def test_a_student_is_removed_with_record_encodings_and_results(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "-Zoë O'Brien; $(x)"
-    place.simply("first", {name: 50, "Joe": 100})
-    result_of(place, "a/one", name, "Joe")
-    result_of(place, "two", "Joe")
-    place.s3.put_object(Bucket="results", Key="other.json", Body=b"[]")
-    options = (f"--name={name}", "--results-bucket=results")
-    told = run(place, monkeypatch, *options, "--dry-run", command_name="forget")
-    assert told["changed"] is False
-    assert name in place.records()
-    done = run(place, monkeypatch, *options, command_name="forget")
-    assert done["changed"] is True
-    text = done["text"]
-    assert isinstance(text, list)
-    assert text[1:] == [f"Encodings removed  {name}", "Results removed    a/one.csv, a/one.json, a/one.jpg"]
-    assert (set(place.records()), set(place.known())) == ({"Joe"}, {"Joe"})
-    left = {item["Key"] for item in place.s3.list_objects_v2(Bucket="results")["Contents"]}
-    assert left == {"two.csv", "two.json", "two.jpg", "other.json"}
-    assert run(place, monkeypatch, *options, command_name="forget")["changed"] is False
+def test_the_date_of_a_consent_is_kept_and_may_be_wanted(place: Place) -> None:
+    photos = place.photos("photos", {"Student 1.png": 50, "Student 2.png": 100})
+    listed = with_consent(place, "first", "2026-09-01", "")
+    told = problems_of(place, Sources(listed, photos, image="i", consent_required=True))
+    assert told == [
+        "first.csv: Student 2 has no date of a consent: add it in a column consent, as 2026-09-30, or take the student "
+        "out of the list (docs/privacy.md)"
+    ]
+    place.enrol(Sources(listed, photos, image="i"))
+    assert {name: one.consent for name, one in place.records().items()} == {"Student 1": "2026-09-01", "Student 2": ""}
+    # A list that says nothing of it takes nothing away.
+    silent = place.roster("silent", ["Student 1,1,a,c"])
+    place.enrol(Sources(silent, image="i", consent_required=True))
+    assert (place.records()["Student 1"].consent, place.records()["Student 1"].year) == ("2026-09-01", "c")
+    # A photo of the one does not ask about the other.
+    place.enrol(Sources(photos=place.photos("more", {"Student 1.png": 60}), image="i", consent_required=True))
+    told = problems_of(
+        place, Sources(photos=place.photos("again", {"Student 2.png": 110}), image="i", consent_required=True)
+    )
+    assert len(told) == 1
+    assert told[0].startswith("the table of records: Student 2 has no date of a consent")
 
 
-def test_the_last_student_leaves_an_empty_file_and_results_stay_unless_asked_for(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place.simply("first", {"Joe": 100})
-    result_of(place, "two", "Joe")
-    assert run(place, monkeypatch, "--name=Joe", command_name="forget")["changed"] is True
-    assert place.store.known().students == {}
-    place.s3.head_object(Bucket=BUCKET, Key=EVERYONE_KEY)  # without it, encodings in the image would serve
-    assert len(place.s3.list_objects_v2(Bucket="results")["Contents"]) == 3
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("yes", "write the date on which it was given, as 2026-09-30"),
+        ("30.09.2026", "write the date"),
+        ("2026-9-1", "write the date"),
+        ("20260901", "write the date"),
+        ("2026-02-30", "write the date"),
+        ("2999-01-01", "lies in the future"),
+        ("1001-01-01", "lies too far back"),
+    ],
+)
+def test_what_is_no_date_of_a_consent_is_refused_with_its_line(place: Place, given: str, said: str) -> None:
+    told = problems_of(place, Sources(with_consent(place, "now", "2026-09-01", given), image="i"))
+    assert len(told) == 1
+    assert told[0].startswith(f"now.csv, line 3: its consent is '{given}': {said}")

@@ -1,4 +1,4 @@
-"""The bucket of known encodings: a file for each class, nobody lost whatever happens, and the move from the old place."""
+"""The bucket of known encodings: a file for each class, nobody is lost, and the move from the earlier place."""
 
 from __future__ import annotations
 

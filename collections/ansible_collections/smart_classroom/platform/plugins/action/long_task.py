@@ -3,12 +3,14 @@
 Ansible's ``async`` loses the output until the end and knows nothing of a run that was killed. Here the command belongs
 to a directory: ``<directory>/<name>/`` holds ``job.json`` (what runs), ``log`` (its output) and, when it has ended,
 ``rc``. A lock on ``lock``, held by the job for as long as it lives, says whether it runs; so a killed playbook run
-finds its build again instead of starting a second one. See the module of the same name for the parameters.
+finds its build again instead of starting a second one. A job of the same name that makes something else, because the
+code changed meanwhile, is ended first. See the module of the same name for the parameters.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -68,7 +70,14 @@ class Job:
         except (FileNotFoundError, ValueError):
             return None
 
-    def start(self, argv: Sequence[str], environment: Mapping[str, str], chdir: str | None) -> None:
+    def makes(self, purpose: str) -> bool:
+        """Whether the last run was started for this ``purpose`` (`purpose_of`)."""
+        try:
+            return bool(json.loads((self.home / "job.json").read_text(encoding="utf-8"))["purpose"] == purpose)
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return False
+
+    def start(self, argv: Sequence[str], environment: Mapping[str, str], chdir: str | None, purpose: str = "") -> None:
         """Start ``argv`` detached from this process; the lock is taken before this returns.
 
         Raises:
@@ -94,6 +103,7 @@ class Job:
                 start_new_session=True,
             )
             description = {"argv": list(argv), "chdir": chdir, "started": time.time(), "process_group": process.pid}
+            description["purpose"] = purpose
             (self.home / "job.json").write_text(json.dumps(description), encoding="utf-8")
 
     def stop(self) -> bool:
@@ -159,6 +169,12 @@ class Job:
         show(f"  [{elapsed(time.time() - begin)}] {self.name}: done")
 
 
+def purpose_of(argv: Sequence[str], environment: Mapping[str, str], chdir: str | None, content: str) -> str:
+    """A digest of what a job makes: two jobs with the same one may stand in for each other."""
+    parts = json.dumps([list(argv), dict(environment), chdir, content], sort_keys=True)
+    return hashlib.sha256(parts.encode()).hexdigest()
+
+
 def elapsed(seconds: float) -> str:
     """Minutes and seconds, right-aligned.
 
@@ -204,6 +220,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
                 "argv": {"type": "list", "elements": "str"},
                 "environment": {"type": "dict", "default": {}},
                 "chdir": {"type": "path"},
+                "content": {"type": "str", "default": ""},
                 "state": {"type": "str", "choices": ["started", "finished", "stopped"], "default": "finished"},
                 "directory": {"type": "path"},
                 "timeout_seconds": {"type": "int", "default": 1800},
@@ -218,11 +235,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         if self._task.check_mode:
             return {**result, "changed": True, "msg": "would run " + " ".join(arguments["argv"])}
         environment = {key: str(value) for key, value in arguments["environment"].items()}
+        purpose = purpose_of(arguments["argv"], environment, arguments["chdir"], arguments["content"])
         try:
+            if job.is_running() and not job.makes(purpose):
+                Display().display(f"  {job.name}: the one that runs makes something else; it is ended")
+                job.stop()
             if not job.is_running():
                 with suppress(FileNotFoundError):
                     job.log.replace(job.home / "log.previous")
-                job.start(arguments["argv"], environment, arguments["chdir"])
+                job.start(arguments["argv"], environment, arguments["chdir"], purpose)
             if arguments["state"] == "finished":
                 job.follow(Display().display, arguments["timeout_seconds"], arguments["interval_seconds"])
         except (LongTaskError, OSError) as error:

@@ -66,19 +66,17 @@ prices in US dollars without tax; an estimate.
     for (name, full), (_, part) in zip(always, sometimes, strict=True):
         label = name.replace(f", {HOURS_A_MONTH} h", "")
         lines.append(f"{label:42} {amount(full):>10} {amount(part):>10}")
-    totals = [
-        None if None in (column := [value for _, value in rows]) else total(column) for rows in (always, sometimes)
-    ]
-    lines.append(f"{'together':42} {amount(totals[0]):>10} {amount(totals[1]):>10}")
+    lines.append(f"{'together':42} {amount(total(always)):>10} {amount(total(sometimes)):>10}")
     lines.append(
         f"Stopped (-e ec2_host_power=stopped) it costs volume and address only. Prices: {PRICES_OF}; an estimate."
     )
     return "\n".join(lines)
 
 
-def total(values: list[float | None]) -> float:
-    """The sum of what is known."""
-    return sum(value for value in values if value is not None)
+def total(rows: list[tuple[str, float | None]]) -> float | None:
+    """The sum of all parts, None where one is not known."""
+    known = [value for _, value in rows if value is not None]
+    return sum(known) if len(known) == len(rows) else None
 
 
 def amount(value: float | None) -> str:

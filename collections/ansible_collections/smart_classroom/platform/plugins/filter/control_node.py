@@ -34,10 +34,7 @@ def held_on_machine(answers: Mapping[str, Any], state_dir: str, bridge: str) -> 
         "route": [route["dst"] for route in json.loads(answers["routes"] or "[]")],
         "interface": [bridge] if (BRIDGES / bridge).exists() else [],
         "mount": [path for path in answers["mounts"] if Path(path).is_relative_to(state_dir)],
-        "process": [
-            *answers["processes"],
-            *(f"{one.removesuffix('/cwd')} works there" for one in answers["working"]),
-        ],
+        "process": answers["processes"] + [f"{one.removesuffix('/cwd')} works there" for one in answers["working"]],
         "directory": [state_dir] if Path(state_dir).exists() else [],
     }
     return [f"{kind} {name}" for kind, things in found.items() for name in things]

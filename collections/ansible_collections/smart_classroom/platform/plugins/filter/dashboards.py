@@ -93,7 +93,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., dict[str, Any]]]:
         """The filters of this file by name."""
-        return {
-            "cloudwatch_dashboard": cloudwatch_dashboard,
-            "grafana_dashboard": grafana_dashboard,
-        }
+        return {"cloudwatch_dashboard": cloudwatch_dashboard, "grafana_dashboard": grafana_dashboard}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from botocore.config import Config
@@ -29,6 +30,15 @@ def aws_client(service: str) -> Any:
             retries={"mode": "standard", "max_attempts": 5},
         ),
     )
+
+
+def pages(client: Any, operation: str, key: str, **options: Any) -> Iterator[Any]:
+    """Everything that a call answers under ``key``, over all its pages."""
+    if not client.can_paginate(operation):
+        yield from getattr(client, operation)(**options)[key]
+        return
+    for page in client.get_paginator(operation).paginate(**options):
+        yield from page.get(key, [])
 
 
 def error_code(error: ClientError) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from ansible_collections.smart_classroom.platform.plugins.module_utils.aws_clients import pages
 from ansible_collections.smart_classroom.platform.plugins.module_utils.ec2_resources import (
     IDENTITY,
     offering_zones,
@@ -76,12 +77,8 @@ class Room:
         """That the account may run the instance."""
         ec2 = self.client("ec2")
         states = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
-        running = [
-            item
-            for page in ec2.get_paginator("describe_instances").paginate(Filters=states)
-            for group in page["Reservations"]
-            for item in group["Instances"]
-        ]
+        groups = pages(ec2, "describe_instances", "Reservations", Filters=states)
+        running = [item for group in groups for item in group["Instances"]]
         used = sum(
             item.get("CpuOptions", {}).get("CoreCount", 1) * item.get("CpuOptions", {}).get("ThreadsPerCore", 1)
             for item in running

@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError, WaiterError
 
-from ansible_collections.smart_classroom.platform.plugins.module_utils.aws_clients import error_code
+from ansible_collections.smart_classroom.platform.plugins.module_utils.aws_clients import error_code, pages
 
 POLL_SECONDS = 1
 
@@ -95,8 +95,8 @@ def publish(function: Any, name: str, wanted: Deployment, wait_seconds: int) -> 
     await_ready(function, name, wait_seconds, version)
     move_alias(function, name, wanted.alias, version)
     numbers = sorted(published_versions(function, name), reverse=True)
-    pages = function.get_paginator("list_aliases").paginate(FunctionName=name)
-    used = {version, *(alias["FunctionVersion"] for page in pages for alias in page["Aliases"])}
+    aliases = pages(function, "list_aliases", "Aliases", FunctionName=name)
+    used = {version, *(alias["FunctionVersion"] for alias in aliases)}
     for number in numbers[wanted.kept_versions :]:
         if str(number) not in used:
             function.delete_function(FunctionName=name, Qualifier=str(number))
@@ -104,9 +104,8 @@ def publish(function: Any, name: str, wanted: Deployment, wait_seconds: int) -> 
 
 def published_versions(function: Any, name: str) -> list[int]:
     """The numbers of the published versions."""
-    pages = function.get_paginator("list_versions_by_function").paginate(FunctionName=name)
-    names = [version["Version"] for page in pages for version in page["Versions"]]
-    return [int(number) for number in names if number != "$LATEST"]
+    found = pages(function, "list_versions_by_function", "Versions", FunctionName=name)
+    return [int(version["Version"]) for version in found if version["Version"] != "$LATEST"]
 
 
 def await_ready(function: Any, name: str, wait_seconds: int, version: str = "$LATEST") -> None:

@@ -58,6 +58,7 @@ from ansible_collections.smart_classroom.platform.plugins.module_utils.aws_clien
     AWS_ERRORS,
     aws_client,
     error_code,
+    pages,
 )
 from ansible_collections.smart_classroom.platform.plugins.module_utils.ec2_resources import IDENTITY, text_tags
 
@@ -80,15 +81,6 @@ EC2_KINDS = (
 def pairs(tags: list[dict[str, str]]) -> dict[str, str]:
     """Tags of an answer as a mapping; some services write the keys in lower case."""
     return {tag.get("Key", tag.get("key", "")): tag.get("Value", tag.get("value", "")) for tag in tags}
-
-
-def pages(client: Any, operation: str, key: str, **options: Any) -> Iterator[Any]:
-    """Everything that a call answers under ``key``, over all its pages."""
-    if not client.can_paginate(operation):
-        yield from getattr(client, operation)(**options)[key]
-        return
-    for page in client.get_paginator(operation).paginate(**options):
-        yield from page.get(key, [])
 
 
 class Account:

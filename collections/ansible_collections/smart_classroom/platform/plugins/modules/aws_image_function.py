@@ -109,7 +109,7 @@ arn:
   type: str
   returned: when O(state=present)
 differences:
-  description: What was changed.
+  description: What was changed. In a check also what it is made of and is missing, which others may have only checked.
   type: list
   elements: str
   returned: always
@@ -125,6 +125,7 @@ from ansible_collections.smart_classroom.platform.plugins.module_utils.aws_clien
     AWS_ERRORS,
     aws_client,
     error_code,
+    pages,
 )
 from ansible_collections.smart_classroom.platform.plugins.module_utils.lambda_functions import (
     Deployment,
@@ -157,9 +158,7 @@ def image_uri(ecr: Any, repository: str, tag: str, registry: str) -> str:
     """
     try:
         wanted = {"imageIds": [{"imageTag": tag}]} if tag else {}
-        details: list[dict[str, Any]] = []
-        for page in ecr.get_paginator("describe_images").paginate(repositoryName=repository, **wanted):
-            details += page["imageDetails"]
+        details = list(pages(ecr, "describe_images", "imageDetails", repositoryName=repository, **wanted))
         host = (
             registry
             or ecr.describe_repositories(repositoryNames=[repository])["repositories"][0]["repositoryUri"].partition(
@@ -219,6 +218,24 @@ def wanted_deployment(clients: Clients, parameters: dict[str, Any]) -> Deploymen
 def function_arn(found: dict[str, Any]) -> str:
     """ARN of the function itself; asked for a version, Lambda names that version too."""
     return str(found["Configuration"]["FunctionArn"]).removesuffix(":$LATEST")
+
+
+def ensure(clients: Clients, parameters: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Bring the function to what ``parameters`` ask for; see the module's documentation for the result.
+
+    In check mode, what it is made of may have been only checked, too: that it is missing is a difference.
+
+    Raises:
+        FunctionError: what it is made of is missing, or a change did not take effect.
+        ClientError: AWS refuses a change.
+    """
+    try:
+        wanted = wanted_deployment(clients, parameters)
+    except FunctionError as error:
+        if not check_mode:
+            raise
+        return {"changed": True, "differences": [str(error)], "image_uri": "", "arn": ""}
+    return deploy(clients.function, parameters["name"], wanted, parameters["wait_seconds"], check_mode)
 
 
 def deploy(function: Any, name: str, wanted: Deployment, wait_seconds: int, check_mode: bool) -> dict[str, Any]:
@@ -299,8 +316,7 @@ def main() -> None:
             result = remove(function, parameters["name"], module.check_mode)
         else:
             clients = Clients(function, aws_client("ecr"), aws_client("iam"), aws_client("sqs"))
-            wanted = wanted_deployment(clients, parameters)
-            result = deploy(function, parameters["name"], wanted, parameters["wait_seconds"], module.check_mode)
+            result = ensure(clients, parameters, module.check_mode)
     except FunctionError as error:
         module.fail_json(msg=str(error))
     except AWS_ERRORS as error:

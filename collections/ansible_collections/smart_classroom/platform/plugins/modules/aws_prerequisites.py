@@ -93,7 +93,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
 
-from ansible_collections.smart_classroom.platform.plugins.module_utils.aws_clients import aws_client, error_code
+from ansible_collections.smart_classroom.platform.plugins.module_utils.aws_clients import aws_client, error_code, pages
 from ansible_collections.smart_classroom.platform.plugins.module_utils.aws_room import Room
 
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
@@ -228,15 +228,9 @@ class Questions(Room):
         iam, principal = self.client("iam"), self.principal()
         denied = []
         for first in range(0, len(actions), ACTIONS_A_CALL):
-            pages = iam.get_paginator("simulate_principal_policy").paginate(
-                PolicySourceArn=principal, ActionNames=actions[first : first + ACTIONS_A_CALL]
-            )
-            for page in pages:
-                denied += [
-                    result["EvalActionName"]
-                    for result in page["EvaluationResults"]
-                    if result["EvalDecision"] != "allowed"
-                ]
+            asked = {"PolicySourceArn": principal, "ActionNames": actions[first : first + ACTIONS_A_CALL]}
+            answers = pages(iam, "simulate_principal_policy", "EvaluationResults", **asked)
+            denied += [answer["EvalActionName"] for answer in answers if answer["EvalDecision"] != "allowed"]
         if denied:
             self.problems.append(
                 f"{principal.rsplit(':', 1)[-1]} lacks the permissions {', '.join(sorted(denied))}: add them to one of "

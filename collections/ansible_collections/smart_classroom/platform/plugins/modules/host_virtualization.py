@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_virtualization
-short_description: Say whether the processor of a machine runs guests, and of which level it is
+short_description: Report whether the processor of a machine runs guests or they are emulated, and its level
 description:
   - Creates a virtual machine through C(/dev/kvm) and gives it up at once. Changes nothing.
   - The facts of M(ansible.builtin.setup) name the processor's flags and cannot try the device.
@@ -39,8 +39,8 @@ KVM_DEVICE = Path("/dev/kvm")
 KVM_GET_API_VERSION = 0xAE00
 KVM_CREATE_VM = 0xAE01
 KVM_API_VERSION = 12
-# What each level adds, by the names of /proc/cpuinfo. Source: x86-64 psABI, table "Micro-architecture levels"; abm is
-# LZCNT, pni is SSE3. OSXSAVE has no name there: without it the kernel does not show avx.
+# What each level adds, by the names of /proc/cpuinfo (abm is LZCNT, pni SSE3; without OSXSAVE the kernel shows no avx).
+# Source: x86-64 psABI, table "Micro-architecture levels".
 LEVELS = {
     "x86-64-v2": {"cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3"},
     "x86-64-v3": {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"},

@@ -9,8 +9,9 @@ short_description: Run a long command on the controller as a job that shows its 
 description:
   - Starts a command detached from the playbook run, or follows it to its end while printing its phase and the time.
   - >-
-    A job that runs already is attached to, so a build that was started early, or by a run that was interrupted, is not
-    started twice. A line C(phase: text) in the command's output names the phase.
+    A job that runs already is attached to if it makes the same thing, so a build that was started early, or by a run
+    that was interrupted, is not started twice; one that makes something else is ended first. A line C(phase: text) in
+    the command's output names the phase.
   - The task always runs the command; guard it with C(when) on what the command makes.
 options:
   name:
@@ -28,6 +29,12 @@ options:
   chdir:
     description: Working directory.
     type: path
+  content:
+    description:
+      - What the command makes, where its arguments do not say it, such as the name of an image that bears a hash. A
+        running job is attached to only if this, O(argv), O(environment) and O(chdir) are the same.
+    type: str
+    default: ""
   state:
     description: V(started) returns at once, V(finished) waits, V(stopped) ends a running job.
     type: str
