@@ -29,7 +29,7 @@ import openstack.connection
 import yaml
 
 from classroom_ops.environment import load
-from tests.system.plan.record import free_port, server
+from tests.support.servers import account_server, free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 LOGS, WORK, STATE = ROOT / ".cache/test-logs/campus", ROOT / ".cache/campus", ROOT / ".state/campus"
@@ -83,6 +83,8 @@ def project(admin: Any, clouds_file: Path) -> Iterator[str]:
     try:
         yield made.id
     finally:
+        # What a step that failed left; `prove` has looked before.
+        member.project_cleanup(dry_run=False)
         remove_project(admin)
         clouds_file.unlink()
 
@@ -265,8 +267,9 @@ def main() -> int:
     clouds_file, variables, port = WORK / "clouds.yaml", WORK / "values.json", free_port()
     # The emulator's account; what EC2 and Budgets are asked, another emulator answers.
     services = {f"AWS_ENDPOINT_URL_{name}": f"http://127.0.0.1:{port}" for name in ("EC2", "BUDGETS")}
-    environment = {**os.environ, **services, "OS_CLIENT_CONFIG_FILE": str(clouds_file)}
+    environment = {**os.environ, **services, "SMART_CLASSROOM_KEEP": " ".join(services)}
     values = {
+        "smart_classroom_clouds_file": str(clouds_file),
         "smart_classroom_aws_endpoint_url": endpoints.endpoint_url,
         "smart_classroom_aws_internal_endpoint_url": "http://172.30.0.10:4566",
         "smart_classroom_aws_credentials": {"access_key_id": "local", "secret_access_key": "unchecked"},
@@ -278,11 +281,11 @@ def main() -> int:
         "alarms_emails": ["nobody@example.org"],
     }
     variables.write_text(json.dumps(values), encoding="utf-8")
-    console, images = WORK / "console", ROOT / "tests/support/aws_account/images.json"
+    console = WORK / "console"
     console.write_text("", encoding="ascii")
     try:
         with (
-            server("account_server.py", port, f"--images={images}", f"--console={console}"),
+            account_server(port, WORK, f"--console={console}"),
             project(admin, clouds_file) as project_id,
         ):
             campus = Campus(environment, variables)
