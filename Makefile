@@ -187,6 +187,9 @@ deployment: dev ## GIT_BASE=git://ADDRESS: deploy dev with a real DevStack into 
 	$(call need,GIT_BASE)
 	python -m tests.system.deployment.run "--git-base=$$GIT_BASE"
 
+campus: dev ## deploy inventory/campus into the running local cloud, without an administrator's rights, and remove it
+	@python -m tests.system.campus.run
+
 lock: dev ## resolve every dependency group of pyproject.toml into requirements.lock again
 	@tools/lock
 

@@ -20,8 +20,8 @@ CONNECT_SECONDS = 15  # a VM without hardware support takes seconds on a busy ma
 POLLER_STATUS = (
     "if command -v classroom-poller >/dev/null; then exec classroom-poller status; fi; "
     # Where the system's own Python is too old for the service, the role has installed another.
-    "exec $(command -v /usr/bin/python3.11 || echo /usr/bin/python3) -IBS"
-    " /opt/smart-classroom/poller/current/classroom-poller status"
+    "exec $(command -v /usr/bin/python3.11 || echo /usr/bin/python3) -IBS "
+    "/opt/smart-classroom/poller/current/classroom-poller status"
 )
 
 

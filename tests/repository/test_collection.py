@@ -98,5 +98,5 @@ def test_the_collection_stays_small() -> None:
         path: len(path.read_text(encoding="utf-8").splitlines()) for path in (COLLECTION / "plugins").rglob("*.py")
     }
     assert len(MODULES) <= 20
-    assert sum(lines.values()) <= 4550
+    assert sum(lines.values()) <= 5250
     assert [path.name for path, count in lines.items() if count > 350] == []

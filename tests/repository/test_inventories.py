@@ -46,7 +46,7 @@ def run(*argv: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_these_are_the_environments() -> None:
-    assert {"local", "dev", "prod"} <= set(ENVIRONMENTS)
+    assert {"local", "dev", "prod", "campus"} <= set(ENVIRONMENTS)
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -116,15 +116,15 @@ def test_every_environment_has_the_same_groups() -> None:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_ansible_reads_it_as_it_is(environment: str) -> None:
-    """Every value can be parsed, common ones are there, and prod has two pollers where the others have one."""
+    """Every value can be parsed, common ones are there, and in daily use there are two pollers."""
     done = run("ansible-inventory", "-i", f"inventory/{environment}", "--list")
     assert done.returncode == 0, done.stderr
     listed = json.loads(done.stdout)
-    assert len(listed["pollers"]["hosts"]) == (2 if environment == "prod" else 1)
+    assert len(listed["pollers"]["hosts"]) == (2 if environment in ("prod", "campus") else 1)
     variables = listed["_meta"]["hostvars"]["controller"]
     assert set(merged(environment)) <= set(variables)
     assert variables["smart_classroom_environment"] == environment
-    assert variables["smart_classroom_production"] is (environment == "prod")
+    assert variables["smart_classroom_production"] is (environment in ("prod", "campus"))
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

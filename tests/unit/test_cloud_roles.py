@@ -37,6 +37,7 @@ def test_only_the_operator_comes_in() -> None:
 def network(**changes: Any) -> list[str]:
     same = {"changed": False}
     known: dict[str, Any] = {
+        "neutron_network_tags": ["project=p", "environment=e"],
         "__neutron_network_external": same,
         "__neutron_network_external_subnet": same,
         "__neutron_network_private": same,
@@ -111,17 +112,21 @@ def server(**changes: Any) -> dict[str, Any]:
         "id": "1f6f",
         "status": "ACTIVE",
         "security_groups": [{"name": "classroom"}],
-        "metadata": {"project": "p"},
+        "metadata": {"project": "p", "environment": "e"},
         "addresses": {"classroom": [{"addr": "10.20.0.5"}, {"addr": "172.24.4.9"}]},
     } | changes
 
 
 def servers(*found: dict[str, Any], fixed: str | None = "10.20.0.5", flavor: bool = False) -> list[str]:
-    ip = {"description": "classroom-poller-1", "fixed_ip_address": fixed, "floating_ip_address": "172.24.4.9"}
+    ip = {
+        "description": "classroom-poller-1, environment=e, project=p",
+        "fixed_ip_address": fixed,
+        "floating_ip_address": "172.24.4.9",
+    }
     differences: list[str] = evaluate(
         "nova_server",
         "__nova_server_differences",
-        nova_server_metadata={"project": "p"},
+        nova_server_metadata={"project": "p", "environment": "e"},
         __nova_server_read={"servers": list(found)},
         __nova_server_ips={"floating_ips": [ip]},
         __nova_server_flavor={"changed": flavor},
@@ -151,6 +156,34 @@ def test_servers_as_they_should_be_differ_in_nothing() -> None:
 )
 def test_what_differs_in_servers_is_named(found: list[dict[str, Any]], fixed: str | None, named: str) -> None:
     assert named in servers(*found, fixed=fixed)
+
+
+def test_without_floating_ips_a_server_is_reached_at_its_own_address() -> None:
+    found = server(addresses={"provider": [{"addr": "2001:db8::5", "version": 6}, {"addr": "192.0.2.5", "version": 4}]})
+    addresses = evaluate(
+        "nova_server",
+        "__nova_server_addresses",
+        nova_server_floating_ips=False,
+        nova_server_metadata={"project": "p", "environment": "e"},
+        __nova_server_read={"servers": [found, server(name="other", addresses={})]},
+    )
+    assert addresses == {"classroom-poller-1": "192.0.2.5"}
+
+
+def test_the_teardown_takes_only_servers_that_bear_the_environments_tags() -> None:
+    whose = [
+        {"project": "p", "environment": "e", "owner": "o"},
+        {"project": "p", "environment": "other"},
+        {},
+        {"environment": "e"},
+    ]
+    ours = evaluate(
+        "nova_server",
+        "__nova_server_ours | map(attribute='name')",
+        nova_server_metadata={"project": "p", "environment": "e"},
+        __nova_server_read={"servers": [server(name=f"s-{at}", metadata=tags) for at, tags in enumerate(whose)]},
+    )
+    assert ours == ["s-0"]
 
 
 def user_data(ssh_dir: Path) -> str:
@@ -226,10 +259,11 @@ def test_ssh_config_checks_host_keys_and_uses_only_our_key(tmp_path: Path) -> No
         "lookup('ansible.builtin.template', 'ssh_config.j2')",
         nova_server_ssh_dir=str(tmp_path),
         nova_server_proxy_jump="devstack-1",
+        nova_server_metadata={"project": "p", "environment": "e"},
         __nova_server_ips={
             "floating_ips": [
                 {
-                    "description": "classroom-poller-1",
+                    "description": "classroom-poller-1, environment=e, project=p",
                     "fixed_ip_address": "10.20.0.5",
                     "floating_ip_address": "172.24.4.9",
                 },

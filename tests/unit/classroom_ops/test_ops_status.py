@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import openstack.exceptions
 import pytest
 from rich.console import Console
 
@@ -235,6 +236,23 @@ def test_private_cloud(
         assert parts[1].facts == "ACTIVE, floating address 172.24.4.9"
     if not up:
         assert "down: nova-compute" in parts[0].facts
+
+
+def test_a_cloud_that_shows_its_services_to_administrators_only_is_healthy(
+    endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Campus(FakeCloud):
+        def services(self) -> list[Any]:
+            raise openstack.exceptions.ForbiddenException("Policy doesn't allow os_compute_api:os-services")
+
+        def agents(self) -> list[Any]:
+            raise openstack.exceptions.ForbiddenException("Policy doesn't allow get_agent")
+
+    server = _thing(name="classroom-poller-1", status="ACTIVE", addresses=ADDRESSES)
+    monkeypatch.setattr(status, "connect", lambda _: Campus(server, up=True))
+    parts = status.private_cloud(endpoints)
+    assert [part.state for part in parts] == [State.OK, State.OK]
+    assert parts[0].facts == "API answers; its services are shown to administrators only"
 
 
 def test_clouds_yaml_missing_or_damaged_is_told(endpoints: Endpoints) -> None:

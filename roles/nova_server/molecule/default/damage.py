@@ -12,7 +12,7 @@ region = openstack.config.OpenStackConfig(config_files=[clouds_file]).get_one(cl
 connection = openstack.connection.Connection(config=region)
 server = next(item for item in connection.compute.servers() if item.name == name)
 for address in connection.network.ips():
-    if address.description == name:
+    if (address.description or "").startswith(f"{name}, "):
         connection.network.delete_ip(address)
 connection.compute.stop_server(server)
 connection.compute.wait_for_server(server, status="SHUTOFF", wait=120)

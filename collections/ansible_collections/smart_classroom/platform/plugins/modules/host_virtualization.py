@@ -23,7 +23,8 @@ virtualization:
   returned: always
   type: str
 cpu:
-  description: The highest level of the x86-64 psABI that the processor has, V(x86-64) to V(x86-64-v4).
+  description: >-
+    The highest level of the x86-64 psABI that the processor has all instructions of, V(x86-64) to V(x86-64-v4).
   returned: always
   type: str
 """
