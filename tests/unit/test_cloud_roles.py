@@ -320,7 +320,7 @@ def test_an_image_that_equals_the_file_is_right() -> None:
         ([], "is missing, not active, or not the file /cache/built.qcow2"),
         ([IMAGE | {"hash_value": "other"}], "not the file"),
         ([IMAGE | {"status": "queued"}], "not active"),
-        ([IMAGE | {"tags": []}], "other properties or tags"),
+        ([IMAGE | {"tags": []}], "is missing"),
         ([IMAGE | {"hw_rng_model": None}], "other properties or tags"),
         ([IMAGE | {"visibility": "public"}], "other properties or tags"),
         ([IMAGE, IMAGE | {"id": "2", "hash_value": "old"}], "another image has the name"),
