@@ -170,6 +170,14 @@ def test_the_look_that_is_shown_is_the_one_most_like_the_student() -> None:
     assert decision.sighting is looks[1]
 
 
+@pytest.mark.usefixtures("sparse")
+def test_the_look_that_is_shown_is_near_the_student_and_not_small() -> None:
+    looks = [seen(0, 0.3), seen(1, -0.1)]
+    decision = Person(looks).decide(students(Ada=vector(0.3), Grace=vector(0.0, 1.0)), RULE)
+    assert decision is not None
+    assert decision.sighting is looks[0]
+
+
 def test_nobody_enrolled_names_nobody() -> None:
     assert Gallery([]).nearest(vector(0.0)) is None
     assert Person([seen(0, 0.0)]).decide(Gallery([]), RULE) is None
@@ -300,6 +308,8 @@ def test_the_more_looks_the_nearer_a_face_has_to_be() -> None:
         (0.5, 1.0, BACK, 2),
         (0.5, 1.0, Box(50, 0, 150, 100), 1),  # a third of the two is in both
         (0.5, 1.0, Box(60, 0, 160, 100), 2),  # a quarter
+        (0.5, 1.0, Box(0, 60, 100, 160), 2),  # below
+        (0.5, 1.0, Box(0, 50, 100, 150), 1),
         (0.44, 1000.0, BACK, 1),
     ],
 )
@@ -321,6 +331,20 @@ def test_the_place_is_that_of_the_look_nearest_in_time() -> None:
     assert not person.was_near(seen(3, seconds=55.0), 12.0)
     assert person.was_near(seen(3, seconds=105.0), 12.0)
     assert not person.was_near(seen(3, seconds=113.0), 12.0)
+
+
+def test_nearest_in_time_is_not_nearest_in_the_number_of_the_look() -> None:
+    person = Person([seen(7, 0.0, seconds=50.0), seen(60, 0.0, box=BACK, seconds=100.0)])
+    assert person.was_near(seen(9, seconds=58.0), 12.0)
+    assert not person.was_near(seen(9, box=BACK, seconds=58.0), 12.0)
+
+
+def test_a_face_away_from_the_origin_is_as_far_as_it_is() -> None:
+    """Encodings are not centred: the distance is that of the two, wherever both are."""
+    for apart, number in ((RULE.same_person - STEP, 1), (RULE.same_person + STEP, 2)):
+        people = [Person([seen(0, 1.0, 0.0)])]
+        group(people, [seen(1, 1.0, apart)], RULE)
+        assert len(people) == number
 
 
 def test_two_people_who_look_alike_stay_two_side_by_side() -> None:
@@ -406,6 +430,13 @@ def test_a_student_in_two_groups_of_sightings_is_one_person() -> None:
 
 
 @pytest.mark.usefixtures("sparse")
+def test_two_groups_of_one_student_have_the_mean_of_all_their_sightings() -> None:
+    one, other = Person([seen(0, 0.1), seen(1, 0.2)]), Person([seen(2, 0.0, 0.3)])
+    (decision,) = decide_all([one, other], ADA_AND_GRACE, RULE)
+    assert decision.person.mean == pytest.approx(vector(0.1, 0.1))
+
+
+@pytest.mark.usefixtures("sparse")
 def test_of_two_beside_one_another_the_nearer_is_the_student() -> None:
     near, far = Person([seen(0, 0.1), seen(1, 0.1)]), Person([seen(1, 0.0, 0.5, box=BACK)])
     people = [far, near]
@@ -430,6 +461,18 @@ def test_a_poor_look_at_a_student_is_not_somebody_unknown(student: Sighting, res
     people = [Person([student]), Person([rest])]
     assert [decision.match.name for decision in decide_all(people, gallery, RULE)] == ["Ada"]
     assert len(people) == number
+
+
+@pytest.mark.usefixtures("sparse")
+def test_whoever_is_sure_is_before_a_nearer_one_who_is_only_probable() -> None:
+    """Ada has a sister who is enrolled, too."""
+    gallery = students(Ada=vector(0.0), Eve=vector(0.0, 0.13), Grace=vector(1.0))
+    decisions = decide_all([Person([seen(0, 0.0)]), Person([seen(0, 0.62, box=BACK)])], gallery, RULE)
+    assert decisions[0].match.relative > decisions[1].match.relative
+    assert [(decision.match.name, str(decision.confidence)) for decision in decisions] == [
+        ("Grace", "sure"),
+        ("Ada", "probable"),
+    ]
 
 
 @pytest.mark.usefixtures("sparse")
