@@ -8,6 +8,8 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,24 @@ def test_a_csv_that_the_json_does_not_match_yet_is_not_taken(
     answer_written(aws, "clip.mp4", sent.etag, "recognized", ["Ada"])
     aws.s3.put_object(Bucket="output-bucket-vid", Key="clip.csv", Body=b"name,major,year\r\nGrace,Art,Junior\r\n")
     assert answers.find_answer(aws, sent) is None
+
+
+def test_a_csv_from_before_the_upload_is_not_taken(
+    aws: Aws, video: Path, answer_written: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same students may have been in an earlier video of this key."""
+    sent = upload.send(aws, video, "clip.mp4", quiet=True)
+    answer_written(aws, "clip.mp4", sent.etag, "recognized", ["Ada"])
+    stored = answers.object_state
+
+    def earlier(aws: Aws, key: str) -> answers.ObjectState | None:
+        state = stored(aws, key)
+        return replace(state, modified=sent.modified - timedelta(seconds=1)) if state and key == "clip.csv" else state
+
+    with monkeypatch.context() as patch:
+        patch.setattr(answers, "object_state", earlier)
+        assert answers.find_answer(aws, sent) is None
+    assert answers.find_answer(aws, sent) is not None
 
 
 def test_big_files_go_up_in_parts_with_progress(
