@@ -62,7 +62,7 @@ def database() -> object:
         DBInstanceClass="db.t3.micro",
         Engine="postgres",
         MasterUsername="thief",
-        MasterUserPassword="unchecked",
+        MasterUserPassword="unchecked-by-the-emulator",
         AllocatedStorage=20,
     )
     return instance["DBInstance"]["DBInstanceStatus"]
