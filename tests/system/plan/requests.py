@@ -69,6 +69,7 @@ LAMBDA_ACTIONS = (
     ("POST", r"/functions/[^/]+/versions", "PublishVersion"),
     ("GET", r"/functions/[^/]+/versions", "ListVersionsByFunction"),
     ("POST", r"/functions/[^/]+/aliases", "CreateAlias"),
+    ("GET", r"/functions/[^/]+/aliases", "ListAliases"),
     ("GET", r"/functions/[^/]+/aliases/[^/]+", "GetAlias"),
     ("PUT", r"/functions/[^/]+/aliases/[^/]+", "UpdateAlias"),
     ("GET", r"/tags/.+", "ListTags"),
